@@ -1,0 +1,1 @@
+"""Signal providers: where carbon intensity comes from."""

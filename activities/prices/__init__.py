@@ -1,0 +1,1 @@
+"""Price feeds: what compute and transfer cost."""

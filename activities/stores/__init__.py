@@ -1,0 +1,1 @@
+"""Stores: signals, room, ledger, blobs."""

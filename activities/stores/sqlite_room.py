@@ -1,0 +1,137 @@
+"""Room in SQLite: one claim a job, and beside it what all claims come to in each hour.
+
+A claim is one row, since it is the same in each of its hours; the hourly sums are kept with it in
+one transaction, so that a decision reads a few hundred sums and not ten thousand claims. vCPUs are
+whole millionths: sums of floats would drift as claims come and go.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from activities.stores.sqlite_database import OnDatabase, micros
+from domain.capacity import CapacityType
+from domain.errors import RoomTaken
+from domain.room import Reserved, RoomClaim, RoomView, hour_start
+
+_MICRO = 1_000_000
+
+
+class SqliteRoom(OnDatabase):
+    """The ``Room`` port."""
+
+    def view(self, hours: range, *, excluding_job: str) -> RoomView:
+        """What is reserved in ``hours``, without the job's own."""
+        if not hours:
+            return RoomView()
+        window = {"job": excluding_job, "first": hours[0], "last": hours[-1]}
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT room.region, room.capacity_type, room.hour,"
+                " room.micro_vcpus - IFNULL(own.micro_vcpus, 0), room.gpus - IFNULL(own.gpus, 0)"
+                " FROM room LEFT JOIN claims AS own ON own.job = :job"
+                " AND own.region = room.region AND own.capacity_type = room.capacity_type"
+                " AND room.hour BETWEEN own.first_hour AND own.last_hour"
+                " WHERE room.hour BETWEEN :first AND :last",
+                window,
+            ).fetchall()
+        reserved: dict[tuple[str, CapacityType], dict[int, Reserved]] = {}
+        for region, capacity_type, hour, micro_vcpus, gpus in rows:
+            if micro_vcpus or gpus:
+                cells = reserved.setdefault((region, CapacityType(capacity_type)), {})
+                cells[hour] = Reserved(micro_vcpus / _MICRO, gpus)
+        return RoomView(reserved)
+
+    def release_expired(self, now: datetime) -> int:
+        """Give back claims past their expiry; returns how many jobs held them."""
+        with self._database.write() as transaction:
+            jobs = transaction.execute(
+                "SELECT job FROM claims WHERE expires_at < ?", (micros(now),)
+            ).fetchall()
+            for (job,) in jobs:
+                release(transaction, job)
+        return len(jobs)
+
+
+def take(transaction: sqlite3.Connection, job: str, claim: RoomClaim) -> None:
+    """Give a job this room in place of all it held.
+
+    Raises:
+        RoomTaken: an hour has no room left, and the claim is not ``over_room``.
+    """
+    release(transaction, job)
+    if not claim.hours:
+        return
+    _require_fit(transaction, claim)
+    row = {
+        "job": job,
+        "region": claim.region,
+        "capacity_type": claim.capacity_type,
+        "first": claim.hours[0],
+        "last": claim.hours[-1],
+        "micro_vcpus": _micro(claim.vcpus),
+        "gpus": claim.gpus,
+        "expires_at": micros(claim.expires_at),
+    }
+    transaction.execute(
+        "INSERT INTO claims VALUES (:job, :region, :capacity_type, :first, :last,"
+        " :micro_vcpus, :gpus, :expires_at)",
+        row,
+    )
+    transaction.executemany(
+        "INSERT INTO room VALUES (:region, :capacity_type, :hour, :micro_vcpus, :gpus)"
+        " ON CONFLICT (region, capacity_type, hour) DO UPDATE SET"
+        " micro_vcpus = micro_vcpus + excluded.micro_vcpus, gpus = gpus + excluded.gpus",
+        [row | {"hour": hour} for hour in claim.hours],
+    )
+
+
+def release(transaction: sqlite3.Connection, job: str) -> None:
+    """Give back all the room of a job; nothing where it holds none."""
+    held = transaction.execute(
+        "SELECT region, capacity_type, first_hour, last_hour, micro_vcpus, gpus FROM claims"
+        " WHERE job = ?",
+        (job,),
+    ).fetchone()
+    if held is None:
+        return
+    *cells, micro_vcpus, gpus = held
+    transaction.execute("DELETE FROM claims WHERE job = ?", (job,))
+    transaction.execute(
+        "UPDATE room SET micro_vcpus = micro_vcpus - ?, gpus = gpus - ?"
+        " WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?",
+        (micro_vcpus, gpus, *cells),
+    )
+    transaction.execute(
+        "DELETE FROM room WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?"
+        " AND micro_vcpus = 0 AND gpus = 0",
+        cells,
+    )
+
+
+def _require_fit(transaction: sqlite3.Connection, claim: RoomClaim) -> None:
+    if claim.over_room:
+        return
+    vcpus_left = _micro(claim.limit_vcpus) - _micro(claim.vcpus)
+    gpus_left = claim.limit_gpus - claim.gpus
+    if vcpus_left < 0 or gpus_left < 0:
+        raise RoomTaken(claim.region, claim.capacity_type, hour_start(claim.hours[0]))
+    full = transaction.execute(
+        "SELECT hour FROM room WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?"
+        " AND (micro_vcpus > ? OR gpus > ?) ORDER BY hour LIMIT 1",
+        (
+            claim.region,
+            claim.capacity_type,
+            claim.hours[0],
+            claim.hours[-1],
+            vcpus_left,
+            gpus_left,
+        ),
+    ).fetchone()
+    if full is not None:
+        raise RoomTaken(claim.region, claim.capacity_type, hour_start(full[0]))
+
+
+def _micro(vcpus: float) -> int:
+    return round(vcpus * _MICRO)

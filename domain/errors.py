@@ -1,0 +1,202 @@
+"""What can be wrong with what people bring, told as field, value and what is allowed.
+
+LowtideError
+└── DomainError
+    ├── InvalidInput                 one field, its value, what is allowed
+    │   ├── UnknownRegion
+    │   ├── UnknownResidency
+    │   ├── DeadlinePassed
+    │   ├── ManifestTooLarge
+    │   ├── NoLegalRegion            residency and ability leave no region
+    │   ├── HomeRegionIllegal
+    │   ├── CatalogueError
+    │   ├── MissingPrice
+    │   ├── ManifestConflict         the name is taken by another manifest
+    │   └── UnknownJob               no job was ever admitted under the name
+    ├── InvalidManifest              one Problem for each faulty field
+    ├── InvalidPolicy
+    ├── InvalidSettings
+    ├── ResidencyViolation           a dispatch to a region that residency does not allow
+    ├── RoomTaken                    a claim lost the race for room; decide again
+    ├── ChainBroken                  an event or root does not follow the newest one
+    ├── JobOpen                      a step for closed jobs met one that was opened again
+    └── MissingBlob                  a hash that the ledger names has no content
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class LowtideError(Exception):
+    """Root of every error that Lowtide raises on purpose."""
+
+
+class DomainError(LowtideError):
+    """A rule of the business does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One field's fault: what was given, what is allowed."""
+
+    field: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.value} is not allowed; expected {self.allowed}"
+
+
+class InvalidInput(DomainError):
+    """One field has a value that is not allowed."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.problem = Problem(field, str(value), allowed)
+        super().__init__(str(self.problem))
+
+
+def _known(value: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    shown = close or names[:12]
+    return ("did you mean " if close else "one of ") + ", ".join(shown)
+
+
+class UnknownRegion(InvalidInput):
+    """The catalogue has no such region."""
+
+    def __init__(self, region: str, known: Iterable[str], field: str = "region") -> None:
+        super().__init__(field, region, _known(region, known))
+
+
+class UnknownResidency(InvalidInput):
+    """The policy defines no such residency class."""
+
+    def __init__(self, residency: str, known: Iterable[str]) -> None:
+        super().__init__("residency", residency, _known(residency, known))
+
+
+class DeadlinePassed(InvalidInput):
+    """The deadline does not lie in the future."""
+
+    def __init__(self, deadline: datetime, now: datetime) -> None:
+        super().__init__(
+            "deadline", deadline.isoformat(), f"an instant after now ({now.isoformat()})"
+        )
+
+
+class ManifestTooLarge(InvalidInput):
+    """The manifest is over its size limit."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            "manifest", f"{size} bytes", f"at most {limit} bytes; put large settings in storage"
+        )
+
+
+class NoLegalRegion(InvalidInput):
+    """No region is both allowed by residency and able to run the job."""
+
+    def __init__(self, residency: str, why: str) -> None:
+        super().__init__("residency", residency, why)
+
+
+class HomeRegionIllegal(InvalidInput):
+    """The home region lies outside the residency class: the counterfactual would be illegal."""
+
+    def __init__(self, home_region: str, residency: str, legal: Iterable[str]) -> None:
+        allowed = ", ".join(legal)
+        super().__init__(
+            "home_region", home_region, f"a region that residency '{residency}' allows: {allowed}"
+        )
+
+
+class CatalogueError(InvalidInput):
+    """A row of a data file cannot be read."""
+
+
+class MissingPrice(InvalidInput):
+    """The price table has no row for a region and capacity type."""
+
+
+class ManifestConflict(InvalidInput):
+    """The job's name is taken by another manifest."""
+
+    def __init__(self, job: str, submitted: str, recorded: str) -> None:
+        super().__init__(
+            "name",
+            job,
+            "a name of its own: this one is taken by a manifest with another content"
+            f" (recorded {recorded[:12]}, submitted {submitted[:12]})",
+        )
+
+
+class UnknownJob(InvalidInput):
+    """No job was ever admitted under the name."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__("job", job, "the workflow id of an admitted job, as job-default-nightly")
+
+
+class InvalidManifest(DomainError):
+    """Fields of a manifest that are not allowed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(map(str, problems)))
+
+
+class InvalidPolicy(DomainError):
+    """Fields of a policy that are not allowed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(map(str, problems)))
+
+
+class ResidencyViolation(DomainError):
+    """A run was about to go where its residency class does not allow it."""
+
+    def __init__(self, region: str, residency: str) -> None:
+        super().__init__(f"residency '{residency}' does not allow {region}: nothing was submitted")
+
+
+class InvalidSettings(DomainError):
+    """Settings that are not allowed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(map(str, problems)))
+
+
+class RoomTaken(DomainError):
+    """A claim does not fit: another job took the room first. Decide again."""
+
+    def __init__(self, region: str, capacity_type: str, hour: datetime) -> None:
+        super().__init__(f"no room left in {region} {capacity_type} at {hour.isoformat()}")
+
+
+class ChainBroken(DomainError):
+    """An event or a root does not follow the newest one."""
+
+    def __init__(self, chain: str, expected: int, got: int) -> None:
+        self.expected = expected
+        super().__init__(f"{chain}: the next place is {expected}, not {got}")
+
+
+class JobOpen(DomainError):
+    """A step for closed jobs, as settlement, met one that another execution opened again."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"{job} was opened again: its running execution owns the chain")
+
+
+class MissingBlob(DomainError):
+    """A hash that the ledger names has no content."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"no blob {sha256}")

@@ -1,0 +1,182 @@
+"""What the committee and the platform team decide: weights, residency, room, margins.
+
+A policy is data under version control; a decision refers to it by content hash. Everything that
+would otherwise be a constant in code and could be argued about stands here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+import rfc8785
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from domain.capacity import CapacityType
+from domain.errors import InvalidPolicy, Problem, UnknownResidency
+from domain.forecast import Signal
+from domain.manifest import Duration
+from domain.regions import RegionCatalogue
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OnSignalLoss(StrEnum):
+    """Where a whole decision goes when the steering signal is not trustworthy."""
+
+    OTHER_SIGNAL = "other_signal"
+    """The other signal if that one is fresh, else cost-only."""
+    COST_ONLY = "cost_only"
+
+
+class Weights(_Frozen):
+    """How carbon and cost are weighed; owned by the sustainability committee."""
+
+    carbon: float = Field(ge=0)
+    cost: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _not_both_zero(self) -> Self:
+        if self.carbon + self.cost <= 0:
+            raise ValueError("one of carbon and cost must be above 0")
+        return self
+
+
+class RoomLimit(_Frozen):
+    """vCPUs and GPUs that policy allows at once in a region, for one capacity type."""
+
+    vcpus: float = Field(ge=0)
+    gpus: int = Field(default=0, ge=0)
+
+
+class RegionPolicy(_Frozen):
+    """What is allowed in one region. A capacity type without a limit is not offered there."""
+
+    spot: RoomLimit | None = None
+    on_demand: RoomLimit | None = None
+    gpu_models: tuple[str, ...] = ()
+    max_vcpus_per_job: float | None = None
+    """The largest job the region's compute environments can run (ability, not room)."""
+    max_memory_gib_per_job: float | None = None
+
+    def limit(self, capacity_type: CapacityType) -> RoomLimit | None:
+        """The room limit of one capacity type, or ``None`` where it is not offered."""
+        return self.spot if capacity_type is CapacityType.SPOT else self.on_demand
+
+
+class ResidencyClass(_Frozen):
+    """Where data of this class may be processed: a wall, never weighed."""
+
+    regions: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    """ISO 3166-1 alpha-2; every region of the catalogue in these countries."""
+    description: str = ""
+
+
+class LookAgain(_Frozen):
+    """When a deferred job asks again, and how much better a new cell must be."""
+
+    min_remaining: Duration = timedelta(hours=6)
+    """Look when the remaining wait has halved and is still at least this."""
+    min_gain: float = Field(default=0.02, ge=0)
+    """Score (0..1) by which a new cell must beat the old one, so that plans do not flap."""
+
+
+class Policy(_Frozen):
+    """Everything that a placement weighs or may not cross. ``policies/default.yaml`` explains."""
+
+    version: str
+    weights: Weights
+    steering_signal: Signal
+    on_signal_loss: OnSignalLoss = OnSignalLoss.OTHER_SIGNAL
+    min_fresh_regions: int = Field(default=1, ge=1)
+    """A decision by carbon needs at least this many legal regions with a fresh forecast, or as
+    many as are legal if those are fewer."""
+    forecast_max_age: Duration = timedelta(minutes=30)
+    residency: dict[str, ResidencyClass]
+    regions: dict[str, RegionPolicy]
+    safety_margin: Duration = timedelta(minutes=45)
+    start_up: Duration = timedelta(minutes=5)
+    """From submission to the first instruction of the job: machine, image, queue."""
+    max_usd_per_vcpu_hour: float | None = Field(default=None, gt=0)
+    look_again: LookAgain = LookAgain()
+    wake_jitter: Duration = timedelta(minutes=10)
+    """Upper bound of the deterministic delay that spreads wakes of one cell."""
+
+    def legal_regions(self, residency: str, catalogue: RegionCatalogue) -> tuple[str, ...]:
+        """Regions, sorted, that the policy enables and the residency class allows.
+
+        Raises:
+            UnknownResidency: the policy has no such class.
+        """
+        allowed = self._residency_class(residency)
+        return tuple(
+            sorted(
+                region
+                for region in self.regions
+                if region in allowed.regions
+                or catalogue.get(region).country in allowed.countries
+            )
+        )
+
+    def is_legal(self, residency: str, region: str, catalogue: RegionCatalogue) -> bool:
+        """Whether residency and policy allow ``region``."""
+        return region in self.legal_regions(residency, catalogue)
+
+    def _residency_class(self, residency: str) -> ResidencyClass:
+        try:
+            return self.residency[residency]
+        except KeyError:
+            raise UnknownResidency(residency, tuple(sorted(self.residency))) from None
+
+    def canonical(self) -> bytes:
+        """RFC 8785 canonical JSON."""
+        return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def sha256(self) -> str:
+        """The content hash by which decisions refer to this policy."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def parse_policy(text: str, catalogue: RegionCatalogue) -> Policy:
+    """Read a policy from YAML and check each region it names against the catalogue.
+
+    Raises:
+        InvalidPolicy: malformed YAML, a field out of range, or a region without a grid zone.
+        UnknownRegion: a region that the catalogue does not have.
+    """
+    try:
+        data: Any = yaml.safe_load(text)
+        policy = Policy.model_validate(data)
+    except yaml.YAMLError as error:
+        raise InvalidPolicy((Problem("policy", str(error)[:200], "well-formed YAML"),)) from None
+    except ValidationError as error:
+        raise InvalidPolicy(
+            tuple(
+                Problem(
+                    ".".join(map(str, item["loc"])) or "policy",
+                    repr(item.get("input"))[:80],
+                    item["msg"],
+                )
+                for item in error.errors()
+            )
+        ) from None
+    for region in policy.regions:
+        if catalogue.get(region).grid_zone is None:
+            raise InvalidPolicy(
+                (Problem(f"regions.{region}", region, "a region whose grid zone is known"),)
+            )
+    for name, residency in policy.residency.items():
+        for region in residency.regions:
+            catalogue.get(region)
+        if not policy.legal_regions(name, catalogue):
+            raise InvalidPolicy(
+                (Problem(f"residency.{name}", name, "at least one region that is enabled"),)
+            )
+    return policy

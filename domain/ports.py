@@ -1,0 +1,222 @@
+"""The swappable parts, as Protocols of a few methods. Each has one contract suite in tests.
+
+Stores are synchronous: every adapter's client is. Async callers use a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from domain.capacity import CapacityType
+from domain.forecast import Forecast, Observation, Signal
+from domain.job import Outcome, RunReport, RunSpec
+from domain.ledger import ChainHead, Draft, LedgerEvent, Root
+from domain.prices import PriceTable
+from domain.room import RoomClaim, RoomView
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One zone's answer that a provider gave and we did not take, and why."""
+
+    zone: str
+    signal: Signal
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What one refresh brought from one provider."""
+
+    forecasts: tuple[Forecast, ...]
+    observations: tuple[Observation, ...]
+    refusals: tuple[Refusal, ...] = ()
+
+
+class SignalProvider(Protocol):
+    """A source of carbon intensity."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in ``Forecast.provider``."""
+
+    async def fetch(self, zones: Sequence[str], now: datetime) -> ProviderAnswer:
+        """Forecasts issued by ``now`` and observations published by ``now``, for ``zones``.
+
+        A zone that the provider does not cover is left out; a zone whose answer cannot be
+        trusted stands in ``refusals``.
+        """
+
+
+class SignalStore(Protocol):
+    """The newest forecast for each zone and signal, and what was observed."""
+
+    def put_forecasts(self, forecasts: Sequence[Forecast]) -> None:
+        """Keep each forecast unless one issued later is there already."""
+
+    def revision(self) -> int:
+        """A number that changes whenever a forecast does; cheap to ask before each decision."""
+
+    def forecasts(self) -> tuple[Forecast, ...]:
+        """The newest forecast of every (zone, signal), ordered by both."""
+
+    def put_observations(self, observations: Sequence[Observation]) -> None:
+        """Keep each observation; the same (zone, signal, start) again replaces it."""
+
+    def observations(
+        self, zone: str, signal: Signal, start: datetime, end: datetime
+    ) -> tuple[Observation, ...]:
+        """Observations whose step overlaps [start, end), ordered by start."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """The row that outlives the workflow engine's retention: name -> manifest, outcome."""
+
+    job: str
+    manifest_sha256: str
+    execution: str
+    """Temporal's first execution run id: tells a retry of admission from a new submission."""
+    first_seq: int
+    """Where this execution's events begin in the job's chain."""
+    first_attempt: int
+    """Fencing numbers go on rising over executions; this execution's runs start here."""
+    outcome: Outcome | None
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One atomic step of a job's record: events, blobs, room, and perhaps the end.
+
+    Every event of a commit belongs to one job and follows ``first_seq - 1`` directly.
+    """
+
+    job: str
+    first_seq: int
+    drafts: tuple[Draft, ...]
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    """Immutable inputs by hex SHA-256, put if absent, kept as long as the ledger."""
+    claim: RoomClaim | None = None
+    release_room: bool = False
+    """Give back all the job's room. Taking a ``claim`` does this too, first."""
+    outcome: Outcome | None = None
+    """Close the job with this outcome."""
+    last_attempt: int | None = None
+    """Highest fencing number used, with ``outcome``: the next execution starts above it."""
+    settled: bool = False
+
+
+class Ledger(Protocol):
+    """Jobs, chains, blobs and room: one store, since they change in one transaction."""
+
+    def admit(
+        self, job: str, manifest: bytes, execution: str, *, rerun: bool
+    ) -> JobRecord:
+        """Open a job's row, or find it. Idempotent by ``execution``. Stores the manifest blob.
+
+        The row of a closed job is returned as it is, outcome and all, unless ``rerun`` and its
+        outcome is not a success: then it is opened again for the new execution, with
+        ``first_seq`` after the chain's head. A row left open by another execution is taken over
+        in the same way (Temporal lets only one workflow of an id be open).
+
+        Raises:
+            ManifestConflict: the name is taken by a manifest of another hash.
+        """
+
+    def record(self, job: str) -> JobRecord | None:
+        """One job's row."""
+
+    def records(self) -> tuple[JobRecord, ...]:
+        """All jobs' rows, ordered by job."""
+
+    def commit(self, commit: Commit) -> tuple[LedgerEvent, ...]:
+        """Apply a commit whole or not at all, and return its events.
+
+        If ``(job, first_seq)`` holds an event already, nothing is written and the events that
+        stand there (as many as the commit has) are returned: a retry finds the first try.
+
+        Raises:
+            RoomTaken: the claim does not fit its limit and is not ``over_room``.
+            ChainBroken: ``first_seq`` is not the next free place.
+        """
+
+    def events(self, job: str) -> tuple[LedgerEvent, ...]:
+        """One job's chain, in order."""
+
+    def stored_events(self, job: str) -> tuple[tuple[str, bytes], ...]:
+        """(recorded hash, stored canonical bytes) of one chain in order: what ``verify`` reads."""
+
+    def put_blob(self, content: bytes) -> str:
+        """Store content under its hex SHA-256, which is returned. Idempotent."""
+
+    def blob(self, sha256: str) -> bytes | None:
+        """The content stored under a hash."""
+
+    def heads_since_last_root(self) -> tuple[ChainHead, ...]:
+        """Heads of the chains that moved since the newest root, ordered by job."""
+
+    def append_root(self, root: Root) -> None:
+        """Append a root. Raises ``ChainBroken`` unless it follows the newest one."""
+
+    def roots(self) -> tuple[Root, ...]:
+        """All roots, in order."""
+
+    def unsettled(self) -> tuple[str, ...]:
+        """Closed jobs with runs to account for and no settlement yet, ordered by name."""
+
+
+class Room(Protocol):
+    """Reservations, read for decisions. They are written through ``Ledger.commit`` only."""
+
+    def view(self, hours: range, *, excluding_job: str) -> RoomView:
+        """What is reserved in ``hours``, without the job's own."""
+
+    def release_expired(self, now: datetime) -> int:
+        """Give back reservations past their expiry; returns how many jobs held them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Runs that changed in one region since a cursor."""
+
+    reports: tuple[RunReport, ...]
+    cursor: str
+
+
+class ComputeBackend(Protocol):
+    """Where runs run. It never retries: only the workflow knows deadline and carbon."""
+
+    @property
+    def name(self) -> str:
+        """As ``local``, ``aws-batch``, ``gke``."""
+
+    async def submit(self, spec: RunSpec) -> None:
+        """Start a run once. The same spec again, even after a lost answer, changes nothing."""
+
+    async def describe(self, region: str, run: str) -> RunReport:
+        """A run's state; ``RunState.UNKNOWN`` where there is no trace of it."""
+
+    async def terminate(self, region: str, run: str, reason: str) -> None:
+        """Ask a run to end; ``describe`` tells when it has. Unknown or ended runs: no effect.
+
+        A run that was never started must not start after this returns.
+        """
+
+    def watch(self, region: str, cursor: str | None) -> AsyncIterator[ChangeBatch]:
+        """Batches of changes from ``cursor`` on (``None``: every run that is not over).
+
+        A change may come twice, never be lost. Batches may be empty: a sign of life.
+        """
+
+
+class PriceFeed(Protocol):
+    """What compute and transfer cost."""
+
+    def prices(self, now: datetime) -> PriceTable:
+        """The newest table."""
+
+

@@ -1,0 +1,126 @@
+"""The region catalogue: where each cloud region stands, and on which grid.
+
+The catalogue is data with a version (``policies/regions.csv``, each fact with its source); a
+decision refers to it by content hash.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.errors import CatalogueError, UnknownRegion
+
+
+class Provider(StrEnum):
+    """A cloud provider."""
+
+    AWS = "aws"
+    GCP = "gcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One cloud region."""
+
+    id: str
+    """``provider:code``, as ``aws:eu-north-1``."""
+    location: str
+    country: str
+    """ISO 3166-1 alpha-2."""
+    latitude: float | None
+    longitude: float | None
+    grid_zone: str | None
+    """Electricity Maps zone; ``None`` where no source names one, and no policy may enable it."""
+    watttime_region: str | None
+    pue: float
+    """Power usage effectiveness: facility energy over IT energy."""
+    average_annual_g_per_kwh: float | None
+    marginal_annual_g_per_kwh: float | None
+
+    @property
+    def provider(self) -> Provider:
+        """The cloud that runs it."""
+        return Provider(self.id.partition(":")[0])
+
+    @property
+    def code(self) -> str:
+        """The provider's own name of it."""
+        return self.id.partition(":")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionCatalogue:
+    """All regions of one version of the catalogue."""
+
+    version: str
+    regions: Mapping[str, Region]
+    source_text: str
+    """The file that it was read from: what ledger events refer to."""
+
+    def get(self, region: str, field: str = "region") -> Region:
+        """One region. Raises ``UnknownRegion``, naming ``field`` and close matches."""
+        try:
+            return self.regions[region]
+        except KeyError:
+            raise UnknownRegion(region, self.regions, field) from None
+
+    @property
+    def sha256(self) -> str:
+        """The content hash by which decisions refer to this catalogue."""
+        return hashlib.sha256(self.source_text.encode()).hexdigest()
+
+
+def parse_catalogue(text: str) -> RegionCatalogue:
+    """Read the catalogue's CSV: a ``# version:`` line, then a header and one row a region.
+
+    Raises:
+        CatalogueError: naming line and column.
+    """
+    first, _, table = text.partition("\n")
+    if not first.startswith("# version: "):
+        raise CatalogueError("line 1", first[:40], "'# version: ...'")
+    regions: dict[str, Region] = {}
+    for line, row in enumerate(csv.DictReader(io.StringIO(table)), start=3):
+        region = _region(row, line)
+        if region.id in regions:
+            raise CatalogueError(f"line {line}, id", region.id, "each region once")
+        regions[region.id] = region
+    return RegionCatalogue(first.removeprefix("# version: ").strip(), regions, text)
+
+
+def _region(row: Mapping[str, str], line: int) -> Region:
+    def number(column: str) -> float | None:
+        value = row[column]
+        if not value:
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            raise CatalogueError(f"line {line}, {column}", value, "a number or nothing") from None
+
+    try:
+        provider = row["id"].partition(":")[0]
+        if provider not in set(Provider):
+            raise CatalogueError(f"line {line}, id", row["id"], "aws:... or gcp:...")
+        pue = number("pue")
+        if pue is None or pue < 1:
+            raise CatalogueError(f"line {line}, pue", row["pue"], "a number of 1 or more")
+        return Region(
+            id=row["id"],
+            location=row["location"],
+            country=row["country"],
+            latitude=number("latitude"),
+            longitude=number("longitude"),
+            grid_zone=row["grid_zone"] or None,
+            watttime_region=row["watttime_region"] or None,
+            pue=pue,
+            average_annual_g_per_kwh=number("average_annual_g_per_kwh"),
+            marginal_annual_g_per_kwh=number("marginal_annual_g_per_kwh"),
+        )
+    except KeyError as error:
+        raise CatalogueError(f"line {line}", "nothing", f"a column {error}") from None

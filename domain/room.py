@@ -1,0 +1,105 @@
+"""Room: the vCPUs and GPUs that policy allows in a region, and what is reserved of it.
+
+Room is hourly whatever a forecast's step, so that a long run touches few items. A view counts
+reservations as they were when a decision read them; the decision's event names it by hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import rfc8785
+
+from domain.capacity import CapacityType
+
+HOUR_S = 3600
+
+
+def hour_of(instant: datetime) -> int:
+    """Hours since the Unix epoch, UTC: the key of a room item."""
+    return int(instant.timestamp()) // HOUR_S
+
+
+def hour_start(hour: int) -> datetime:
+    """The inverse of ``hour_of``."""
+    return datetime.fromtimestamp(hour * HOUR_S, UTC)
+
+
+def hours_touched(start: datetime, duration: timedelta) -> range:
+    """Every hour in which a run from ``start`` for ``duration`` holds room."""
+    last = start + max(duration, timedelta(microseconds=1)) - timedelta(microseconds=1)
+    return range(hour_of(start), hour_of(last) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What is reserved in one hour."""
+
+    vcpus: float
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """Reservations by (region, capacity type) and hour; an hour that is absent is free.
+
+    The reservations of the job that decides are left out: its old room is released in the same
+    transaction that takes the new.
+    """
+
+    reserved: Mapping[tuple[str, CapacityType], Mapping[int, Reserved]] = field(
+        default_factory=dict
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, sorted; ``from_json`` is its inverse."""
+        return {
+            f"{region}|{capacity_type.value}": {
+                str(hour): [held.vcpus, held.gpus] for hour, held in sorted(hours.items())
+            }
+            for (region, capacity_type), hours in sorted(self.reserved.items())
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Mapping[str, Any]]) -> RoomView:
+        """The view that ``as_json`` wrote."""
+        reserved = {}
+        for key, hours in data.items():
+            region, _, capacity_type = key.rpartition("|")
+            reserved[region, CapacityType(capacity_type)] = {
+                int(hour): Reserved(float(held[0]), int(held[1])) for hour, held in hours.items()
+            }
+        return cls(reserved)
+
+    def canonical(self) -> bytes:
+        """RFC 8785 canonical JSON."""
+        return rfc8785.dumps(self.as_json())
+
+    @property
+    def sha256(self) -> str:
+        """The content hash by which a decision refers to this view."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClaim:
+    """Room that a job takes, in place of all it held before.
+
+    ``limit`` is enforced by the store inside the transaction, unless ``over_room`` says that the
+    deadline outranks it.
+    """
+
+    region: str
+    capacity_type: CapacityType
+    hours: range
+    vcpus: float
+    gpus: int
+    limit_vcpus: float
+    limit_gpus: int
+    expires_at: datetime
+    """After this a reconciler gives the room back, should the owner be gone."""
+    over_room: bool = False

@@ -1,0 +1,1 @@
+"""Composition root: settings, wiring, the worker process. Only here every adapter is known."""

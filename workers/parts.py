@@ -1,0 +1,33 @@
+"""Every part of the product behind its port, as the wiring chose it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from activities.world import WorldReader
+from domain.policy import Policy
+from domain.ports import ComputeBackend, Ledger, PriceFeed, Room, SignalProvider, SignalStore
+from domain.regions import RegionCatalogue
+from workers.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Every part, behind its port."""
+
+    settings: Settings
+    policy: Policy
+    catalogue: RegionCatalogue
+    signals: SignalStore
+    ledger: Ledger
+    room: Room
+    provider: SignalProvider
+    prices: PriceFeed
+    compute: ComputeBackend
+    world: WorldReader
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Grid zones of the regions that the policy enables, sorted."""
+        zones = {self.catalogue.get(region).grid_zone for region in self.policy.regions}
+        return tuple(sorted(zone for zone in zones if zone))

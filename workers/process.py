@@ -1,0 +1,147 @@
+"""The worker process: every queue, one client, a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
+
+from activities.decisions import Decisions
+from activities.manifests import Manifests
+from activities.records import Records
+from activities.refresh import Signals
+from activities.runs import Runs
+from activities.settle import Settle
+from activities.watch import Watch
+from domain.steps import Queue
+from workers.health import health_endpoint
+from workers.registration import (
+    register_schedules,
+    register_search_attributes,
+    start_watchers,
+)
+from workers.parts import Parts
+from workflows.job import CarbonAwareJob
+from workflows.settlement import SettleLedger
+from workflows.signals import RefreshSignals
+from workflows.watch import WatchRegion
+
+WORKFLOWS = (CarbonAwareJob, RefreshSignals, SettleLedger, WatchRegion)
+
+
+async def set_up(client: Client, parts: Parts) -> None:
+    """Register with Temporal what jobs need, and start the watchers."""
+    await register_search_attributes(client)
+    await register_schedules(client, parts.settings.refresh_every, parts.settings.settle_every)
+    await start_watchers(client, parts.compute.name, sorted(parts.policy.regions))
+
+
+@asynccontextmanager
+async def running(client: Client, parts: Parts) -> AsyncIterator[None]:
+    """Poll every queue until the block ends, then finish or hand back what is running."""
+    polling = workers(client, parts)
+    settings = parts.settings.worker
+    async with AsyncExitStack() as stack:
+        for worker in polling:
+            await stack.enter_async_context(worker)
+        if settings.health_port:
+            await stack.enter_async_context(
+                health_endpoint(settings.health_host, settings.health_port, client, polling)
+            )
+        yield
+
+
+def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
+    """One worker a queue. Rate limits hold for a whole queue, so dispatch stands alone."""
+    settings = parts.settings.worker
+    grace = settings.graceful_shutdown
+    manifests = Manifests(parts.ledger, client)
+    decisions = Decisions(parts.world, parts.ledger, parts.room, manifests)
+    records = Records(parts.ledger)
+    runs = Runs(parts.compute, parts.world, parts.ledger, manifests)
+    signals = Signals(parts.provider, parts.signals, parts.zones)
+    settle = Settle(parts.ledger, parts.signals, parts.room)
+    watch = Watch(parts.compute, client)
+    run_steps = [runs.dispatch_run, runs.describe_run, runs.terminate_run]
+    return (
+        Worker(
+            client,
+            task_queue=Queue.JOBS,
+            workflows=list(WORKFLOWS),
+            max_cached_workflows=settings.max_cached_workflows,
+            graceful_shutdown_timeout=grace,
+            deployment_config=_deployment(),
+        ),
+        _activity_worker(
+            client,
+            Queue.DECISIONS,
+            [
+                decisions.admit_job,
+                decisions.choose_placement,
+                records.record_overrides,
+                records.finish_job,
+            ],
+            grace,
+        ),
+        _activity_worker(
+            client, Queue.DISPATCH, run_steps, grace, rate=settings.dispatches_per_second
+        ),
+        _activity_worker(client, Queue.URGENT, run_steps, grace),
+        _activity_worker(
+            client,
+            Queue.SIGNALS,
+            [signals.refresh_signals, settle.settle_ledger, watch.watch_region],
+            grace,
+            # Every region's watch holds a slot for good.
+            slots=len(parts.policy.regions) + 20,
+        ),
+    )
+
+
+def _activity_worker(
+    client: Client,
+    queue: Queue,
+    steps: list,  # type: ignore[type-arg]
+    grace: timedelta,
+    *,
+    rate: float | None = None,
+    slots: int = 50,
+) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue,
+        activities=steps,
+        max_concurrent_activities=slots,
+        max_task_queue_activities_per_second=rate,
+        graceful_shutdown_timeout=grace,
+    )
+
+
+def _deployment() -> WorkerDeploymentConfig | None:
+    """Versioning, where the Worker Controller or a person names a deployment; else none.
+
+    A versioned worker gets nothing until its version is made current, so dev and compose run
+    unversioned.
+    """
+    name = os.environ.get("TEMPORAL_DEPLOYMENT_NAME")
+    build = os.environ.get("TEMPORAL_WORKER_BUILD_ID")
+    if not name or not build:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=name, build_id=build),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
+async def serve(client: Client, parts: Parts, stop: asyncio.Event) -> None:
+    """Set up, work until ``stop``, and shut down gracefully."""
+    await set_up(client, parts)
+    async with running(client, parts):
+        await stop.wait()

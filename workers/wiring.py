@@ -1,0 +1,154 @@
+"""Which adapter stands behind which port: the only place that tells embedded from production.
+
+It is also the one door through which operators' commands reach the worker's side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from activities.carbon.trace import Replay, Trace, TraceProvider, read_trace
+from activities.compute.local import LocalCompute, Reclaims
+from activities.prices.static import StaticPrices
+from activities.stores.sqlite import SqliteStore
+from activities.world import WorldReader
+from domain.energy import METHODOLOGY
+from domain.errors import InvalidSettings, Problem
+from domain.forecast import Signal
+from domain.policy import parse_policy
+from domain.prices import parse_prices
+from domain.regions import parse_catalogue
+from workers.devserver import DevServerFailed, dev_server
+from workers.logs import configure
+from workers.parts import Parts
+from workers.process import running, serve, set_up
+from workers.settings import Settings, TraceSettings
+
+
+__all__ = [
+    "DevServerFailed",
+    "Parts",
+    "build",
+    "dev_server",
+    "load_parts",
+    "running",
+    "serve",
+    "set_up",
+]
+
+HOUR_S = 3600.0
+
+
+def load_parts(**settings: Any) -> Parts:
+    """Read the settings (arguments outrank environment and file), set up logs, and wire.
+
+    Raises:
+        InvalidSettings: a setting is unknown or not allowed.
+    """
+    try:
+        loaded = Settings(**settings)
+    except ValidationError as error:
+        raise InvalidSettings(
+            tuple(
+                Problem(
+                    "LOWTIDE_" + "__".join(str(part).upper() for part in item["loc"]),
+                    repr(item.get("input"))[:80],
+                    item["msg"],
+                )
+                for item in error.errors()
+            )
+        ) from None
+    configure(loaded)
+    return build(loaded)
+
+
+def build(settings: Settings) -> Parts:
+    """Wire the embedded product.
+
+    Raises:
+        DomainError: the policy, the catalogue or a price table is not as it should be.
+        ActivityFault: the trace cannot be read.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    catalogue = parse_catalogue(settings.regions.read_text())
+    policy = parse_policy(settings.policy.read_text(), catalogue)
+    prices = StaticPrices(
+        parse_prices(settings.prices.read_text(), settings.egress.read_text())
+    )
+    store = SqliteStore(settings.database)
+    traces = _traces(settings.trace)
+    replay = _replay(settings, traces)
+    provider = TraceProvider(
+        traces, replay, settings.trace.forecast, settings.trace.horizon_hours
+    )
+    compute = LocalCompute(
+        settings.state_dir / "runs",
+        reclaims=tuple(
+            Reclaims(item.pattern, item.attempts, item.after_s, item.grace_s)
+            for item in settings.reclaims
+        ),
+    )
+    world = WorldReader(store, prices, policy, catalogue, METHODOLOGY, replay.time_scale)
+    return Parts(
+        settings=settings,
+        policy=policy,
+        catalogue=catalogue,
+        signals=store,
+        ledger=store,
+        room=store,
+        provider=provider,
+        prices=prices,
+        compute=compute,
+        world=world,
+    )
+
+
+def _traces(settings: TraceSettings) -> Mapping[Signal, Trace]:
+    files = {Signal.AVERAGE: settings.average, Signal.MARGINAL: settings.marginal}
+    return {signal: read_trace(path) for signal, path in files.items() if path is not None}
+
+
+def _replay(settings: Settings, traces: Mapping[Signal, Trace]) -> Replay:
+    """How the trace lies on the clock; decided once for a state folder and kept there, so that
+    a restart goes on in the same trace hour."""
+    kept = settings.state_dir / "replay.json"
+    if kept.exists():
+        data = json.loads(kept.read_text())
+        if data["hour_s"] == settings.trace.hour_s:
+            return Replay(
+                datetime.fromisoformat(data["clock_at"]),
+                datetime.fromisoformat(data["trace_at"]),
+                data["hour_s"],
+            )
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    if settings.trace.hour_s != HOUR_S:
+        now = datetime.now(UTC).replace(microsecond=0)
+    start = next(iter(traces.values())).start
+    trace_at = settings.trace.trace_at or _same_day_of(start, now)
+    _write(
+        kept,
+        {
+            "clock_at": now.isoformat(),
+            "trace_at": trace_at.isoformat(),
+            "hour_s": settings.trace.hour_s,
+        },
+    )
+    return Replay(now, trace_at, settings.trace.hour_s)
+
+
+def _same_day_of(start: datetime, now: datetime) -> datetime:
+    """The trace's hour at this time of this day of the year (29 February: the day before)."""
+    day = 28 if (now.month, now.day) == (2, 29) else now.day
+    return start.replace(month=now.month, day=day, hour=now.hour)
+
+
+def _write(path: Path, data: Mapping[str, object]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(data, indent=1))
+    partial.replace(path)

@@ -1,0 +1,1 @@
+"""Durable orchestration: a job's life, and the schedules and watchers around it."""

@@ -1,0 +1,170 @@
+"""How a workflow calls each activity: queue, time-outs and retry policy, each chosen on purpose.
+
+A retry without an end is right where giving up would lose a job or a record; a bounded one where
+the job has something better to do when the step does not come through.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from domain.job import RunReport
+from domain.messages import (
+    Admission,
+    AdmitInput,
+    ChooseInput,
+    DispatchInput,
+    DispatchResult,
+    FinishInput,
+    JobResult,
+    Plan,
+    RecordInput,
+    RecordResult,
+    RunRef,
+    StopInput,
+)
+from domain.steps import Queue, Step
+
+_STEADY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=30),
+)
+"""Without an end: the record must be written, whenever the store is back."""
+
+_SUBMIT = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=1),
+)
+"""Bounded by the caller's patience: a region that does not answer is left for another."""
+
+_DECIDE_TIMEOUT = timedelta(seconds=30)
+"""A decision reads a few rows and scores some thousand cells: 30 s is a store in trouble."""
+
+_RECORD_TIMEOUT = timedelta(seconds=20)
+
+_LOOK_PATIENCE = timedelta(minutes=2)
+"""A look only may improve a plan that stands: it gives up soon, and the plan holds."""
+
+_STOP_HEARTBEAT = timedelta(seconds=30)
+_STOP_TIMEOUT = timedelta(minutes=10)
+
+
+async def admit_job(step: AdmitInput) -> Admission:
+    """Admit the job and decide for the first time."""
+    answer: Admission = await workflow.execute_activity(
+        Step.ADMIT_JOB,
+        step,
+        result_type=Admission,
+        task_queue=Queue.DECISIONS,
+        start_to_close_timeout=_DECIDE_TIMEOUT,
+        retry_policy=_STEADY,
+        summary="admit and plan",
+    )
+    return answer
+
+
+async def choose_placement(step: ChooseInput) -> Plan:
+    """Decide again, for as long as it takes."""
+    answer: Plan = await workflow.execute_activity(
+        Step.CHOOSE_PLACEMENT,
+        step,
+        result_type=Plan,
+        task_queue=Queue.DECISIONS,
+        start_to_close_timeout=_DECIDE_TIMEOUT,
+        retry_policy=_STEADY,
+        summary=f"decide: {step.reason.value}",
+    )
+    return answer
+
+
+async def look_again(step: ChooseInput) -> Plan:
+    """Decide again with little patience; raises ``ActivityError`` where the old plan must hold."""
+    answer: Plan = await workflow.execute_activity(
+        Step.CHOOSE_PLACEMENT,
+        step,
+        result_type=Plan,
+        task_queue=Queue.DECISIONS,
+        start_to_close_timeout=_DECIDE_TIMEOUT,
+        schedule_to_close_timeout=_LOOK_PATIENCE,
+        retry_policy=_STEADY,
+        summary="look again",
+    )
+    return answer
+
+
+async def dispatch_run(step: DispatchInput, queue: Queue, patience: timedelta) -> DispatchResult:
+    """Submit a run; raises ``ActivityError`` after ``patience`` without a sure answer."""
+    answer: DispatchResult = await workflow.execute_activity(
+        Step.DISPATCH_RUN,
+        step,
+        result_type=DispatchResult,
+        task_queue=queue,
+        start_to_close_timeout=timedelta(minutes=1),
+        schedule_to_close_timeout=patience,
+        retry_policy=_SUBMIT,
+        summary=f"attempt {step.attempt} in {step.cell.region} {step.cell.capacity_type.value}",
+    )
+    return answer
+
+
+async def describe_run(run: RunRef) -> RunReport:
+    """Ask the backend; raises ``ActivityError`` when it is out of reach for minutes."""
+    answer: RunReport = await workflow.execute_activity(
+        Step.DESCRIBE_RUN,
+        run,
+        result_type=RunReport,
+        task_queue=Queue.DISPATCH,
+        start_to_close_timeout=timedelta(seconds=30),
+        schedule_to_close_timeout=timedelta(minutes=5),
+        retry_policy=_SUBMIT,
+        summary="safety poll",
+    )
+    return answer
+
+
+async def terminate_run(step: StopInput, patience: timedelta) -> RunReport:
+    """End a run and wait for its end; raises ``ActivityError`` when it cannot be confirmed."""
+    answer: RunReport = await workflow.execute_activity(
+        Step.TERMINATE_RUN,
+        step,
+        result_type=RunReport,
+        task_queue=Queue.URGENT,
+        start_to_close_timeout=_STOP_TIMEOUT,
+        schedule_to_close_timeout=patience,
+        heartbeat_timeout=_STOP_HEARTBEAT,
+        retry_policy=_SUBMIT,
+        summary=f"stop: {step.reason}"[:200],
+    )
+    return answer
+
+
+async def record_overrides(step: RecordInput) -> RecordResult:
+    """Write overrides while the job sleeps on."""
+    answer: RecordResult = await workflow.execute_activity(
+        Step.RECORD_OVERRIDES,
+        step,
+        result_type=RecordResult,
+        task_queue=Queue.DECISIONS,
+        start_to_close_timeout=_RECORD_TIMEOUT,
+        retry_policy=_STEADY,
+    )
+    return answer
+
+
+async def finish_job(step: FinishInput) -> JobResult:
+    """Close the job's record."""
+    answer: JobResult = await workflow.execute_activity(
+        Step.FINISH_JOB,
+        step,
+        result_type=JobResult,
+        task_queue=Queue.DECISIONS,
+        start_to_close_timeout=_RECORD_TIMEOUT,
+        retry_policy=_STEADY,
+        summary=f"record: {step.outcome.value}",
+    )
+    return answer

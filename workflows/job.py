@@ -1,0 +1,423 @@
+"""One job, one durable workflow.
+
+    admit + plan ─► defer ─► dispatch ─► watch ─► finish
+                    ▲   ▲                  │
+               look └───┴──────────────────┘ reclaimed, moved, failed with retries left
+
+Only this workflow knows deadline and carbon together, so only it retries a run. It decides
+nothing itself: every decision is an activity's, in the ledger before it is acted on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.workflow import ContinueAsNewVersioningBehavior
+
+from domain.job import DecisionReason, Outcome, Phase, RunReport, RunState
+from domain.messages import (
+    AdmitInput,
+    ChooseInput,
+    FinishInput,
+    JobInput,
+    JobResult,
+    OverrideKind,
+    OverrideRecord,
+    Plan,
+    RecordInput,
+    RunRef,
+    StopInput,
+)
+from domain.steps import Queue
+from domain.timing import next_look
+from workflows import attributes, calls, narrate
+from workflows.handlers import JobHandlers
+from workflows.run import WatchedRun
+
+UPGRADE_AFTER = timedelta(hours=24)
+"""A job that still waits this long moves to the workflow's current build at a look."""
+
+LEAST_PATIENCE = timedelta(minutes=1)
+MOST_DISPATCH_PATIENCE = timedelta(minutes=15)
+"""Within these, and the runway, a region may take its time to accept a run."""
+
+CANCEL_PATIENCE = timedelta(hours=1)
+"""How long a cancelled run's end is waited for before the job says that it is not confirmed."""
+
+
+@workflow.defn(name="CarbonAwareJob", versioning_behavior=VersioningBehavior.PINNED)
+class CarbonAwareJob(JobHandlers):
+    """A deferrable batch job's whole life."""
+
+    @workflow.init
+    def __init__(self, job: JobInput) -> None:
+        """Take up the state of the run before, if there was one."""
+        super().__init__(job)
+        self._shown: dict[str, object] = {}
+
+    @workflow.run
+    async def run(self, job: JobInput) -> JobResult:
+        """See the job through (``__init__`` has taken the input)."""
+        del job
+        life = asyncio.create_task(self._live())
+        try:
+            result = await asyncio.shield(life)
+        except asyncio.CancelledError:
+            # Cancel in the Temporal UI means what our own cancel means: stop, confirm, record.
+            now = workflow.now()
+            self._accept(
+                OverrideRecord(kind=OverrideKind.CANCEL, at=now, reason="cancelled in Temporal")
+            )
+            result = await life
+            if result.outcome is Outcome.CANCELLED:
+                raise
+        return await self._ending(result)
+
+    async def _live(self) -> JobResult:
+        if not self._state.admitted:
+            ended = await self._admit()
+            if ended is not None:
+                return ended
+        while True:
+            await self._defer()
+            if self._cancel is not None:
+                return await self._finish(Outcome.CANCELLED, self._cancelled_by(self._cancel))
+            ended = await self._attempt()
+            if ended is not None:
+                return ended
+
+    # ── plan ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _admit(self) -> JobResult | None:
+        state = self._state
+        admission = await calls.admit_job(
+            AdmitInput(
+                job=workflow.info().workflow_id,
+                manifest_sha256=self._manifest.sha256,
+                execution=workflow.info().first_execution_run_id,
+                rerun=state.rerun,
+                start_now=state.start_now,
+                submitted_at=state.submitted_at or workflow.info().start_time,
+            )
+        )
+        if admission.refused is not None:
+            return self._unrecorded(Outcome.REFUSED, admission.refused)
+        if admission.recorded is not None:
+            return self._unrecorded(
+                admission.recorded, "recorded earlier under this name; nothing ran now"
+            )
+        assert admission.plan is not None  # noqa: S101 - Admission holds exactly one answer
+        state.next_attempt = admission.next_attempt
+        self._follow(admission.plan)
+        if admission.orphan is not None:
+            await self._terminate(admission.orphan, "left by an earlier execution")
+        state.admitted = True
+        return None
+
+    async def _choose(self, reason: DecisionReason) -> None:
+        step = self._choose_input(reason)
+        self._follow(await calls.choose_placement(step), written=step)
+
+    async def _look(self) -> bool:
+        """Decide again; ``False`` where no answer came in time and the old plan holds."""
+        step = self._choose_input(DecisionReason.LOOK)
+        try:
+            self._follow(await calls.look_again(step), written=step)
+        except ActivityError as error:
+            workflow.logger.warning("no answer to a look: the plan holds", exc_info=error)
+            return False
+        return True
+
+    def _choose_input(self, reason: DecisionReason) -> ChooseInput:
+        state, placement = self._state, self._plan.placement
+        return ChooseInput(
+            job=workflow.info().workflow_id,
+            manifest_sha256=self._manifest.sha256,
+            seq=state.seq,
+            reason=reason,
+            deadline=self._deadline,
+            start_now=state.start_now,
+            reclaims=state.reclaims,
+            incumbent=placement.cell if reason is DecisionReason.LOOK else None,
+            counterfactual=placement.counterfactual,
+            excluded_regions=state.excluded_regions,
+            attempts=tuple(state.attempts),
+            overrides=tuple(state.overrides),
+        )
+
+    def _follow(self, plan: Plan, written: ChooseInput | None = None) -> None:
+        """Go by ``plan`` from now on; what was ``written`` with it is no longer pending."""
+        state = self._state
+        state.plan, state.seq = plan, plan.next_seq
+        if written is not None:
+            del state.attempts[: len(written.attempts)]
+            del state.overrides[: len(written.overrides)]
+        self._message = plan.placement.reason
+
+    # ── defer ────────────────────────────────────────────────────────────────────────────────
+
+    async def _defer(self) -> None:
+        """Sleep until the cell, looking again on the way and once before starting."""
+        while self._cancel is None:
+            if self._replan is not None:
+                reason, self._replan = self._replan, None
+                await self._choose(reason)
+                continue
+            plan, now = self._plan, workflow.now()
+            start = plan.placement.cell.start
+            if start <= now:
+                return
+            self._enter(Phase.DEFERRED)
+            look = next_look(now, start, timedelta(seconds=plan.look_min_remaining_s))
+            until = look or plan.wake_at
+            if await self._sleep(
+                lambda: bool(self._cancel or self._replan or self._state.overrides),
+                until,
+                narrate.timer_summary(plan.placement, until),
+            ):
+                await self._record_idle_overrides()
+                continue
+            self._upgrade_if_stale()
+            if not await self._look() and workflow.now() >= plan.wake_at:
+                return
+
+    async def _record_idle_overrides(self) -> None:
+        """Write overrides that change nothing (refused ones): no decision will carry them soon."""
+        pending = tuple(self._state.overrides)
+        if not pending or self._cancel is not None or self._replan is not None:
+            return
+        recorded = await calls.record_overrides(
+            RecordInput(job=workflow.info().workflow_id, seq=self._state.seq, overrides=pending)
+        )
+        self._state.seq = recorded.next_seq
+        del self._state.overrides[: len(pending)]
+
+    def _upgrade_if_stale(self) -> None:
+        """Continue as new onto the current build, or with a short history, while nothing runs."""
+        info = workflow.info()
+        waits = self._plan.placement.cell.start - workflow.now()
+        newer = info.is_target_worker_deployment_version_changed() and waits >= UPGRADE_AFTER
+        if newer or info.is_continue_as_new_suggested():
+            workflow.continue_as_new(
+                JobInput(self._manifest, self._state),
+                initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+            )
+
+    # ── dispatch and watch ───────────────────────────────────────────────────────────────────
+
+    async def _attempt(self) -> JobResult | None:
+        """One run; ``None`` when the job is planned again and goes back to deferring."""
+        run = WatchedRun(
+            job=workflow.info().workflow_id,
+            attempt=self._state.next_attempt,
+            cell=self._plan.placement.cell,
+            submitted_at=workflow.now(),
+        )
+        self._run = run
+        self._state.next_attempt += 1
+        self._state.attempts_made += 1
+        self._enter(Phase.DISPATCHING)
+        if await self._dispatch(run):
+            await self._watch(run)
+        return await self._conclude(run)
+
+    async def _dispatch(self, run: WatchedRun) -> bool:
+        """Submit; ``False`` after no sure answer, when the run is stopped and given up."""
+        urgent = self._state.start_now
+        try:
+            result = await calls.dispatch_run(
+                run.dispatch_input(self._manifest.sha256, self._state.seq),
+                Queue.URGENT if urgent else Queue.DISPATCH,
+                min(self._patience(), MOST_DISPATCH_PATIENCE),
+            )
+        except ActivityError as error:
+            self._message = f"{run.cell.region} did not take the run: {error.cause or error}"
+            await self._stop(run, "no answer to its submission")
+            run.given_up = True
+            return False
+        self._state.seq = result.next_seq
+        return True
+
+    async def _watch(self, run: WatchedRun) -> None:
+        """Until the run is over or given up. News comes by signal; the poll is for lost news."""
+        start_up = timedelta(seconds=self._plan.start_up_s)
+        poll_after = start_up + self._manifest.p95_runtime
+        while not run.is_over:
+            if self._cancel is not None:
+                await self._stop(run, self._cancelled_by(self._cancel))
+                return
+            self._enter(_phase_of(run))
+            seen, deadline = run.report.state, self._deadline
+            until = run.submitted_at + poll_after
+            move_by = max(self._latest_safe_start(), run.submitted_at + 2 * start_up)
+            if run.report.state is not RunState.RUNNING:
+                until = min(until, move_by)
+            if await self._sleep(
+                lambda seen=seen, deadline=deadline: bool(  # type: ignore[misc]
+                    run.report.state is not seen or self._cancel or self._deadline != deadline
+                ),
+                until,
+                f"safety poll of {run.ref.run}",
+            ):
+                continue
+            poll_after *= 2
+            await self._poll(run)
+            if not run.is_over and _phase_of(run) is Phase.QUEUED and workflow.now() >= move_by:
+                await self._stop(run, "still queued at the latest safe start")
+                run.given_up = True
+                return
+
+    async def _poll(self, run: WatchedRun) -> None:
+        try:
+            report = await calls.describe_run(run.ref)
+        except ActivityError as error:
+            workflow.logger.warning("a safety poll had no answer", exc_info=error)
+            return
+        run.learn(report)
+        if report.state is RunState.UNKNOWN:
+            # Submitted, and its region has no trace of it: see that it never starts.
+            await self._stop(run, "its region lost it")
+            run.given_up = True
+
+    async def _stop(self, run: WatchedRun, reason: str) -> None:
+        """End a run and confirm it, as long as the deadline allows."""
+        self._enter(Phase.STOPPING)
+        try:
+            run.learn(await self._terminate(run.ref, reason))
+        except ActivityError as error:
+            workflow.logger.warning("a run is not confirmed dead", exc_info=error)
+            run.unconfirmed = True
+
+    # ── finish ───────────────────────────────────────────────────────────────────────────────
+
+    async def _conclude(self, run: WatchedRun) -> JobResult | None:
+        """Finish the job by what became of a run, or plan the next one."""
+        state, report = self._state, run.report
+        state.attempts.append(run.record())
+        if report.state is RunState.SUCCEEDED:
+            return await self._finish(Outcome.SUCCEEDED, f"succeeded in {run.cell.region}")
+        if self._cancel is not None:
+            return await self._finish(Outcome.CANCELLED, self._cancelled_by(self._cancel))
+        if report.state is RunState.FAILED:
+            state.failures += 1
+            told = report.detail or f"exit code {report.exit_code}"
+            if state.failures > self._manifest.retries:
+                return await self._finish(Outcome.FAILED, f"the program failed: {told}")
+            reason = DecisionReason.RETRY
+        elif run.given_up or run.unconfirmed:
+            state.excluded_regions = tuple(sorted({*state.excluded_regions, run.cell.region}))
+            reason = DecisionReason.FALLBACK
+        else:
+            state.reclaims += 1
+            reason = DecisionReason.RECLAIM
+        self._enter(Phase.PLANNING)
+        await self._choose(reason)
+        return None
+
+    async def _finish(self, outcome: Outcome, message: str) -> JobResult:
+        state, run = self._state, self._run
+        ended_at = run.report.ended_at if run and outcome is not Outcome.CANCELLED else None
+        step = FinishInput(
+            job=workflow.info().workflow_id,
+            manifest_sha256=self._manifest.sha256,
+            seq=state.seq,
+            outcome=outcome,
+            message=message,
+            deadline=self._deadline,
+            finished_at=ended_at or workflow.now(),
+            last_attempt=state.next_attempt - 1,
+            attempts_made=state.attempts_made,
+            reclaims=state.reclaims,
+            region=run.cell.region if run else None,
+            attempts=tuple(state.attempts),
+            overrides=tuple(state.overrides),
+        )
+        result = await calls.finish_job(step)
+        self._outcome, self._message, self._result = outcome, message, result
+        self._enter(Phase.FINISHED)
+        return result
+
+    def _unrecorded(self, outcome: Outcome, message: str) -> JobResult:
+        """An end that the ledger has already, or that never became a job."""
+        now = workflow.now()
+        result = JobResult(
+            job=workflow.info().workflow_id,
+            outcome=outcome,
+            message=message,
+            deadline=self._deadline,
+            finished_at=now,
+            deadline_met=outcome is Outcome.SUCCEEDED,
+            attempts=0,
+            reclaims=0,
+            region=None,
+            recorded_earlier=outcome is not Outcome.REFUSED,
+        )
+        self._outcome, self._message, self._result = outcome, message, result
+        self._enter(Phase.FINISHED)
+        return result
+
+    async def _ending(self, result: JobResult) -> JobResult:
+        """Close the workflow in the colour that its outcome deserves."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if result.outcome is Outcome.SUCCEEDED:
+            return result
+        raise ApplicationError(
+            f"{result.outcome.value}: {result.message}",
+            result,
+            type=f"Job{result.outcome.value}",
+            non_retryable=True,
+        )
+
+    # ── small things ─────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _plan(self) -> Plan:
+        assert self._state.plan is not None  # noqa: S101 - an admitted job has a plan
+        return self._state.plan
+
+    def _latest_safe_start(self) -> datetime:
+        return self._deadline - timedelta(seconds=self._plan.lead_s)
+
+    def _patience(self) -> timedelta:
+        """How long a step may take before the deadline asks for something else."""
+        return max(LEAST_PATIENCE, self._latest_safe_start() - workflow.now())
+
+    async def _terminate(self, run: RunRef, reason: str) -> RunReport:
+        patience = CANCEL_PATIENCE if self._cancel is not None else self._patience()
+        return await calls.terminate_run(StopInput(run=run, reason=reason), patience)
+
+    @staticmethod
+    def _cancelled_by(record: OverrideRecord) -> str:
+        who = f" by {record.actor}" if record.actor else ""
+        return f"cancelled{who}" + (f": {record.reason}" if record.reason else "")
+
+    @staticmethod
+    async def _sleep(news: Callable[[], bool], until: datetime, summary: str) -> bool:
+        """``True`` when news came, ``False`` when the time did."""
+        wait = until - workflow.now()
+        if wait <= timedelta(0):
+            return news()
+        try:
+            await workflow.wait_condition(news, timeout=wait, timeout_summary=summary)
+        except TimeoutError:
+            return False
+        return True
+
+    def _enter(self, phase: Phase) -> None:
+        """Show where the job stands: search attributes (only what changed) and details."""
+        self._phase = phase
+        shown = tuple(attributes.of_job(self.status()))
+        changed = [(key, value) for key, value in shown if self._shown.get(key.name) != value]
+        if changed:
+            workflow.upsert_search_attributes([key.value_set(value) for key, value in changed])
+            self._shown |= {key.name: value for key, value in changed}
+        self._narrate()
+
+
+def _phase_of(run: WatchedRun) -> Phase:
+    return Phase.RUNNING if run.report.state is RunState.RUNNING else Phase.QUEUED

@@ -1,0 +1,74 @@
+"""What a person reads of a job in the Temporal UI: summaries and current details."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from domain.job import Placement, SignalBasis
+from domain.messages import JobStatus, OverrideRecord
+
+MAX_SUMMARY = 200
+"""Bytes that the server keeps of a summary."""
+
+
+def clock(instant: datetime) -> str:
+    """``24 Nov 02:00:00Z``: short enough for a timer's bar, exact enough to act on."""
+    return f"{instant:%d %b %H:%M:%S}Z"
+
+
+def timer_summary(placement: Placement, until: datetime) -> str:
+    """What a deferral's timer waits for."""
+    cell = placement.cell
+    if until < cell.start:
+        return f"until a look at {clock(until)}; planned {cell.region} {clock(cell.start)}"
+    return (
+        f"until {cell.region} {cell.capacity_type.value} {clock(cell.start)}"
+        f" (latest safe start {clock(placement.latest_safe_start)})"
+    )[:MAX_SUMMARY]
+
+
+def saving(placement: Placement) -> str:
+    """What the placement promises against the counterfactual, on the steering signal."""
+    planned = placement.estimate.carbon_g(placement.basis)
+    baseline = placement.counterfactual.estimate.carbon_g(placement.basis)
+    if placement.basis is SignalBasis.COST_ONLY or planned is None or not baseline:
+        return "no trustworthy carbon signal: chosen by cost"
+    percent = 100 * (1 - planned / baseline)
+    return (
+        f"{planned:,.1f} g {placement.basis.value} carbon against {baseline:,.1f} g"
+        f" in {placement.counterfactual.cell.region} at submission ({percent:+.0f} % saved)"
+    )
+
+
+def override(record: OverrideRecord) -> str:
+    """One line on what was asked and whether it was taken."""
+    who = f" by {record.actor}" if record.actor else ""
+    what = f"refused: {record.refused}" if record.refused else record.reason or "taken"
+    return f"{clock(record.at)} {record.kind.value}{who}: {what}"
+
+
+def details(status: JobStatus, overrides: tuple[str, ...]) -> str:
+    """Current details, in Markdown: where, when and why."""
+    lines = [f"### {status.phase.value}" + (f": {status.outcome.value}" if status.outcome else "")]
+    if status.message:
+        lines.append(status.message)
+    if status.placement is not None:
+        cell = status.placement.cell
+        lines += [
+            "",
+            "| | |",
+            "|---|---|",
+            f"| where | `{cell.region}` {cell.capacity_type.value} |",
+            f"| start | {clock(cell.start)} |",
+            f"| latest safe start | {clock(status.placement.latest_safe_start)} |",
+            f"| deadline | {clock(status.deadline)} |",
+            f"| promise | {saving(status.placement)} |",
+            f"| cost | ${status.placement.estimate.cost_usd:,.4f} |",
+            f"| attempts | {status.attempts}, reclaims {status.reclaims},"
+            f" failures {status.failures} |",
+            f"| why | {status.placement.reason} |",
+        ]
+        if status.placement.at_risk:
+            lines.append("\n**At risk: even started at once, a slow run ends after the deadline.**")
+    lines += [f"\n- {line}" for line in overrides]
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""One run of a job as its workflow follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain.job import Cell, RunReport, RunState, run_name
+from domain.messages import AttemptRecord, DispatchInput, RunRef
+
+_ORDER = (RunState.UNKNOWN, RunState.QUEUED, RunState.RUNNING)
+
+
+@dataclass
+class WatchedRun:
+    """A run from before its submission until its end is known."""
+
+    job: str
+    attempt: int
+    cell: Cell
+    submitted_at: datetime
+    report: RunReport = field(init=False)
+    given_up: bool = False
+    """We took it back to run the job elsewhere."""
+    unconfirmed: bool = False
+    """It could not be confirmed dead in time (promise 3's one exception)."""
+
+    def __post_init__(self) -> None:
+        """Nothing is known of it yet."""
+        self.report = RunReport(
+            run=run_name(self.job, segment=0, attempt=self.attempt),
+            region=self.cell.region,
+            workflow_id=self.job,
+            state=RunState.UNKNOWN,
+        )
+
+    @property
+    def ref(self) -> RunRef:
+        """Enough to find it again."""
+        return RunRef(run=self.report.run, region=self.cell.region)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end is known."""
+        return self.report.state.is_final
+
+    def learn(self, report: RunReport) -> None:
+        """Take news that is of this run and not older than what is known."""
+        if report.run != self.report.run or self.is_over:
+            return
+        if report.state.is_final or _ORDER.index(report.state) > _ORDER.index(self.report.state):
+            self.report = report
+
+    def record(self) -> AttemptRecord:
+        """What the ledger keeps of it."""
+        return AttemptRecord(
+            attempt=self.attempt,
+            cell=self.cell,
+            submitted_at=self.submitted_at,
+            report=self.report,
+            unconfirmed=self.unconfirmed,
+        )
+
+    def dispatch_input(self, manifest_sha256: str, seq: int) -> DispatchInput:
+        """What its submission needs."""
+        return DispatchInput(
+            job=self.job,
+            manifest_sha256=manifest_sha256,
+            seq=seq,
+            run=self.report.run,
+            attempt=self.attempt,
+            cell=self.cell,
+        )
