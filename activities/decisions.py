@@ -13,7 +13,7 @@ from activities.records import drafts_of
 from activities.world import WorldReader
 from domain.admission import admit_check
 from domain.capacity import CapacityType
-from domain.decision import DecisionInputs
+from domain.decision import DecisionInputs, hours_in_play
 from domain.decision_record import decision_data, placement_of
 from domain.errors import InvalidInput, RoomTaken
 from domain.job import DecisionReason, Fallback, Placement
@@ -23,7 +23,7 @@ from domain.messages import Admission, AdmitInput, ChooseInput, Plan, RunRef
 from domain.placement import decide
 from domain.policy import Policy
 from domain.ports import Commit, JobRecord, Ledger, Room
-from domain.room import RoomClaim, RoomView, hour_of, hours_touched
+from domain.room import RoomClaim, RoomView, hours_touched
 from domain.steps import Step
 from domain.timing import wake_time
 
@@ -60,7 +60,7 @@ class Decisions:
 
     def _admit(self, step: AdmitInput, manifest: JobManifest, now: datetime) -> Admission:
         try:
-            admit_check(manifest, self._world.policy, self._world.catalogue, step.submitted_at)
+            admit_check(manifest, self._world.read(now), step.submitted_at)
             record = self._ledger.admit(
                 step.job, manifest.canonical(), step.execution, rerun=step.rerun
             )
@@ -70,9 +70,7 @@ class Decisions:
             return Admission(recorded=record.outcome)
         inputs = self._inputs(manifest, now, manifest.deadline, start_now=step.start_now)
         plan = self._decide(step.job, record.first_seq, inputs, DecisionReason.PLAN, ())
-        return Admission(
-            plan=plan, next_attempt=record.first_attempt, orphan=self._orphan(record)
-        )
+        return Admission(plan=plan, next_attempt=record.first_attempt, orphan=self._orphan(record))
 
     def _choose(self, step: ChooseInput, manifest: JobManifest, now: datetime) -> Plan:
         inputs = replace(
@@ -121,7 +119,7 @@ class Decisions:
         reason: DecisionReason,
         before: tuple[Draft, ...],
     ) -> Plan:
-        inputs = replace(inputs, room=self._room.view(_hours_in_play(inputs), excluding_job=job))
+        inputs = replace(inputs, room=self._room.view(hours_in_play(inputs), excluding_job=job))
         placement = decide(inputs).placement
         data, blobs = decision_data(inputs, placement, reason)
         events = self._ledger.commit(
@@ -147,16 +145,6 @@ class Decisions:
                 run, region = event.data["run"], event.data["cell"]["region"]
                 return None if run in ended else RunRef(run=run, region=region)
         return None
-
-
-def _hours_in_play(inputs: DecisionInputs) -> range:
-    """Hours of room that any cell of this decision could touch.
-
-    No cell starts after the last horizon, none ends long after the deadline.
-    """
-    horizon = max((item.end for item in inputs.world.forecasts), default=inputs.now)
-    last = max(inputs.now, min(inputs.deadline, horizon)) + inputs.worst_case
-    return range(hour_of(inputs.now), hour_of(last) + 1)
 
 
 def _claim(inputs: DecisionInputs, placement: Placement) -> RoomClaim:

@@ -30,9 +30,7 @@ async def refresh(
 class Signals:
     """The activity ``refresh_signals``."""
 
-    def __init__(
-        self, provider: SignalProvider, store: SignalStore, zones: Sequence[str]
-    ) -> None:
+    def __init__(self, provider: SignalProvider, store: SignalStore, zones: Sequence[str]) -> None:
         """Hold provider, store and the zones that the policy's regions stand in."""
         self._provider = provider
         self._store = store
@@ -41,6 +39,4 @@ class Signals:
     @activity.defn(name=Step.REFRESH_SIGNALS)
     async def refresh_signals(self) -> RefreshReport:
         """One refresh of every zone."""
-        return await refresh(
-            self._provider, self._store, self._zones, activity.info().started_time
-        )
+        return await refresh(self._provider, self._store, self._zones, activity.info().started_time)

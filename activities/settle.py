@@ -66,9 +66,7 @@ class Settle:
 
     def _append_root(self, now: datetime) -> int | None:
         roots = self._ledger.roots()
-        root = next_root(
-            self._ledger.heads_since_last_root(), roots[-1] if roots else None, now
-        )
+        root = next_root(self._ledger.heads_since_last_root(), roots[-1] if roots else None, now)
         if root is None:
             return None
         self._ledger.append_root(root)

@@ -1,9 +1,9 @@
 """The SDK: submit jobs, follow them, override them.
 
-    async with asyncio.timeout(30):
-        client = await Client.connect()
-        job = await client.submit(JobManifest(...))
-    result = await job.wait()
+async with asyncio.timeout(30):
+client = await Client.connect()
+job = await client.submit(JobManifest(...))
+result = await job.wait()
 """
 
 from __future__ import annotations
@@ -136,9 +136,7 @@ class JobHandle:
             OverrideKind.CANCEL, OverrideRequest(reason=reason, actor=actor)
         )
 
-    async def change_deadline(
-        self, deadline: datetime, reason: str, actor: str = ""
-    ) -> JobStatus:
+    async def change_deadline(self, deadline: datetime, reason: str, actor: str = "") -> JobStatus:
         """Plan by another deadline. Raises ``OverrideRefused`` where it lies in the past."""
         request = OverrideRequest(reason=reason, actor=actor, deadline=deadline)
         return await self._override(OverrideKind.CHANGE_DEADLINE, request)
@@ -234,7 +232,8 @@ class Client:
 
     async def list(self, query: str = "", limit: int = 1000) -> AsyncIterator[JobSummary]:
         """Jobs, newest first; ``query`` narrows it in Temporal's list filter, as
-        ``Phase="Deferred" AND Region="gcp:europe-west9"``."""
+        ``Phase="Deferred" AND Region="gcp:europe-west9"``.
+        """
         wanted = 'WorkflowType="CarbonAwareJob"' + (f" AND ({query})" if query else "")
         async for found in self.temporal.list_workflows(wanted, limit=limit):
             yield _summary(found)

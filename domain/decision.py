@@ -16,7 +16,7 @@ from domain.manifest import JobManifest
 from domain.policy import Policy
 from domain.prices import PriceTable
 from domain.regions import RegionCatalogue
-from domain.room import RoomView
+from domain.room import RoomView, hour_of
 
 ENGINE_VERSION = "1"
 
@@ -34,6 +34,25 @@ class World:
     time_scale: float = 1.0
     """Accounted seconds for each second on the clock. Above 1 only where a trace is replayed
     compressed: energy, cost and reclaim exposure multiply durations by it; nothing else does."""
+
+
+class SameWorld:
+    """A world as a cache key: equal to itself alone, and held, so that no other gets its id.
+
+    Comparing worlds by value would cost more than what a cache saves.
+    """
+
+    def __init__(self, world: World) -> None:
+        """Hold the world."""
+        self.world = world
+
+    def __hash__(self) -> int:
+        """By identity."""
+        return id(self.world)
+
+    def __eq__(self, other: object) -> bool:
+        """By identity."""
+        return isinstance(other, SameWorld) and other.world is self.world
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +90,16 @@ class DecisionInputs:
     @property
     def latest_spot_start(self) -> datetime:
         """The wall for Spot: one reclaim at the very end of a p95 run must still leave time for
-        an on-demand run ("Can't Be Late", NSDI 2024: the safety line)."""
+        an on-demand run ("Can't Be Late", NSDI 2024: the safety line).
+        """
         return self.latest_on_demand_start - self.worst_case
+
+
+def hours_in_play(inputs: DecisionInputs) -> range:
+    """Hours of room that any cell of this decision could touch.
+
+    No cell starts after the last horizon, none ends long after the deadline.
+    """
+    horizon = max((item.end for item in inputs.world.forecasts), default=inputs.now)
+    last = max(inputs.now, min(inputs.deadline, horizon)) + inputs.worst_case
+    return range(hour_of(inputs.now), hour_of(last) + 1)

@@ -173,9 +173,7 @@ class RunState(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset(
-    {RunState.SUCCEEDED, RunState.FAILED, RunState.RECLAIMED, RunState.TERMINATED}
-)
+_FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.RECLAIMED, RunState.TERMINATED})
 
 
 class RunReport(Payload):

@@ -19,7 +19,7 @@ from domain.capacity import CapacityType
 from domain.errors import InvalidPolicy, Problem, UnknownResidency
 from domain.forecast import Signal
 from domain.manifest import Duration
-from domain.regions import RegionCatalogue
+from domain.regions import Region, RegionCatalogue
 
 
 class _Frozen(BaseModel):
@@ -114,19 +114,20 @@ class Policy(_Frozen):
         Raises:
             UnknownResidency: the policy has no such class.
         """
-        allowed = self._residency_class(residency)
         return tuple(
-            sorted(
-                region
-                for region in self.regions
-                if region in allowed.regions
-                or catalogue.get(region).country in allowed.countries
-            )
+            region
+            for region in sorted(self.regions)
+            if self.residency_allows(residency, catalogue.get(region))
         )
+
+    def residency_allows(self, residency: str, region: Region) -> bool:
+        """Whether the class allows a region, enabled or not. Raises ``UnknownResidency``."""
+        allowed = self._residency_class(residency)
+        return region.id in allowed.regions or region.country in allowed.countries
 
     def is_legal(self, residency: str, region: str, catalogue: RegionCatalogue) -> bool:
         """Whether residency and policy allow ``region``."""
-        return region in self.legal_regions(residency, catalogue)
+        return region in self.regions and self.residency_allows(residency, catalogue.get(region))
 
     def _residency_class(self, residency: str) -> ResidencyClass:
         try:

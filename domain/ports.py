@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from domain.capacity import CapacityType
 from domain.forecast import Forecast, Observation, Signal
 from domain.job import Outcome, RunReport, RunSpec
 from domain.ledger import ChainHead, Draft, LedgerEvent, Root
@@ -113,9 +112,7 @@ class Commit:
 class Ledger(Protocol):
     """Jobs, chains, blobs and room: one store, since they change in one transaction."""
 
-    def admit(
-        self, job: str, manifest: bytes, execution: str, *, rerun: bool
-    ) -> JobRecord:
+    def admit(self, job: str, manifest: bytes, execution: str, *, rerun: bool) -> JobRecord:
         """Open a job's row, or find it. Idempotent by ``execution``. Stores the manifest blob.
 
         The row of a closed job is returned as it is, outcome and all, unless ``rerun`` and its
@@ -218,5 +215,3 @@ class PriceFeed(Protocol):
 
     def prices(self, now: datetime) -> PriceTable:
         """The newest table."""
-
-

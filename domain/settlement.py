@@ -34,7 +34,7 @@ Observed = Callable[[str, Signal, datetime, datetime], Sequence[Observation]]
 """(zone, signal, start, end) -> observations that overlap [start, end), in order."""
 
 
-class NotYetPublished(Exception):  # noqa: N818 - a state of the world, not a fault
+class NotYetPublished(Exception):
     """Some hour of a run has no observation yet; settle later."""
 
 
@@ -155,9 +155,7 @@ class Accounting:
         return duration.total_seconds() * self.time_scale / 3600
 
 
-def mean_intensity(
-    zone: str, signal: Signal, stretch: Stretch, observed: Observed
-) -> float | None:
+def mean_intensity(zone: str, signal: Signal, stretch: Stretch, observed: Observed) -> float | None:
     """Time-weighted mean of what was observed over a stretch, gCO2eq/kWh.
 
     ``None`` where the zone has no observation of the signal at all near the stretch.

@@ -57,9 +57,7 @@ def settlement_of(
     return data, {observations: content}
 
 
-def recompute(
-    event: LedgerEvent, events: Sequence[LedgerEvent], blob: BlobOf
-) -> Mapping[str, Any]:
+def recompute(event: LedgerEvent, events: Sequence[LedgerEvent], blob: BlobOf) -> Mapping[str, Any]:
     """The data of a settlement event, computed again from what it names."""
     before = [item for item in events if item.seq <= event.data["through"]]
     content = blob(event.data["inputs"]["observations"])

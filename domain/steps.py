@@ -25,7 +25,8 @@ class Step(StrEnum):
 
 class Queue(StrEnum):
     """Task queues. Activities stand apart from the workflows' queue, so that a fix to a decision
-    reaches jobs that are pinned to an older build of the workflow."""
+    reaches jobs that are pinned to an older build of the workflow.
+    """
 
     JOBS = "lowtide-jobs"
     """Workflow tasks."""

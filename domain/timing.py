@@ -12,9 +12,7 @@ def spread(workflow_id: str, window: timedelta) -> timedelta:
     return window * (int.from_bytes(digest[:8], "big") / 2**64)
 
 
-def wake_time(
-    workflow_id: str, start: datetime, latest: datetime, jitter: timedelta
-) -> datetime:
+def wake_time(workflow_id: str, start: datetime, latest: datetime, jitter: timedelta) -> datetime:
     """``start`` plus the job's share of the jitter, never past ``latest``.
 
     ``latest`` is the wall of the cell's capacity type. The share is of the window that is really

@@ -21,12 +21,12 @@ from activities.settle import Settle
 from activities.watch import Watch
 from domain.steps import Queue
 from workers.health import health_endpoint
+from workers.parts import Parts
 from workers.registration import (
     register_schedules,
     register_search_attributes,
     start_watchers,
 )
-from workers.parts import Parts
 from workflows.job import CarbonAwareJob
 from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals

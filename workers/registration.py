@@ -83,9 +83,7 @@ async def register_schedules(
     await _schedule(
         client,
         SETTLE_SCHEDULE,
-        ScheduleActionStartWorkflow(
-            SettleLedger.run, id=SETTLE_SCHEDULE, task_queue=Queue.JOBS
-        ),
+        ScheduleActionStartWorkflow(SettleLedger.run, id=SETTLE_SCHEDULE, task_queue=Queue.JOBS),
         settle_every,
         "observed intensity, ledger roots, room of lost owners",
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,30 +17,42 @@ from pydantic import ValidationError
 from activities.carbon.trace import Replay, Trace, TraceProvider, read_trace
 from activities.compute.local import LocalCompute, Reclaims
 from activities.prices.static import StaticPrices
+from activities.stores.bundle import read_bundle
 from activities.stores.sqlite import SqliteStore
 from activities.world import WorldReader
+from domain import settlement_record
+from domain.audit import Auditable
+from domain.decision import DecisionInputs, hours_in_play
 from domain.energy import METHODOLOGY
 from domain.errors import InvalidSettings, Problem
 from domain.forecast import Signal
+from domain.ledger import EventKind
+from domain.manifest import Flexibility, JobManifest
+from domain.placement import decide
 from domain.policy import parse_policy
 from domain.prices import parse_prices
 from domain.regions import parse_catalogue
+from domain.room import RoomView
+from domain.verify import VerifyReport, verify_ledger
 from workers.devserver import DevServerFailed, dev_server
 from workers.logs import configure
 from workers.parts import Parts
 from workers.process import running, serve, set_up
-from workers.settings import Settings, TraceSettings
-
+from workers.settings import POLICIES, Settings, TraceSettings
 
 __all__ = [
+    "POLICIES",
     "DevServerFailed",
     "Parts",
     "build",
     "dev_server",
+    "inputs_for",
     "load_parts",
+    "open_bundle",
     "running",
     "serve",
     "set_up",
+    "verify",
 ]
 
 HOUR_S = 3600.0
@@ -78,15 +91,11 @@ def build(settings: Settings) -> Parts:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     catalogue = parse_catalogue(settings.regions.read_text())
     policy = parse_policy(settings.policy.read_text(), catalogue)
-    prices = StaticPrices(
-        parse_prices(settings.prices.read_text(), settings.egress.read_text())
-    )
+    prices = StaticPrices(parse_prices(settings.prices.read_text(), settings.egress.read_text()))
     store = SqliteStore(settings.database)
     traces = _traces(settings.trace)
     replay = _replay(settings, traces)
-    provider = TraceProvider(
-        traces, replay, settings.trace.forecast, settings.trace.horizon_hours
-    )
+    provider = TraceProvider(traces, replay, settings.trace.forecast, settings.trace.horizon_hours)
     compute = LocalCompute(
         settings.state_dir / "runs",
         reclaims=tuple(
@@ -109,6 +118,35 @@ def build(settings: Settings) -> Parts:
     )
 
 
+def inputs_for(parts: Parts, manifest: JobManifest, now: datetime) -> DecisionInputs:
+    """What a first decision would see at ``now``."""
+    world = parts.world.read(now)
+    inputs = DecisionInputs(
+        manifest=manifest,
+        world=world,
+        room=RoomView(),
+        now=now,
+        deadline=manifest.deadline,
+        start_now=manifest.flexibility is Flexibility.URGENT,
+    )
+    view = parts.room.view(hours_in_play(inputs), excluding_job=manifest.workflow_id)
+    return replace(inputs, room=view)
+
+
+def verify(ledger: Auditable) -> VerifyReport:
+    """Recompute a ledger whole, with this build's decisions and accounting."""
+    return verify_ledger(
+        ledger,
+        lambda inputs: decide(inputs).placement,
+        {EventKind.SETTLEMENT: settlement_record.recompute},
+    )
+
+
+def open_bundle(path: Path) -> Auditable:
+    """An exported ledger. Raises ``BundleUnreadable``."""
+    return read_bundle(path)
+
+
 def _traces(settings: TraceSettings) -> Mapping[Signal, Trace]:
     files = {Signal.AVERAGE: settings.average, Signal.MARGINAL: settings.marginal}
     return {signal: read_trace(path) for signal, path in files.items() if path is not None}
@@ -116,7 +154,8 @@ def _traces(settings: TraceSettings) -> Mapping[Signal, Trace]:
 
 def _replay(settings: Settings, traces: Mapping[Signal, Trace]) -> Replay:
     """How the trace lies on the clock; decided once for a state folder and kept there, so that
-    a restart goes on in the same trace hour."""
+    a restart goes on in the same trace hour.
+    """
     kept = settings.state_dir / "replay.json"
     if kept.exists():
         data = json.loads(kept.read_text())

@@ -13,7 +13,6 @@ from typing import Any
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from domain.job import Phase
-
 from domain.manifest import JobManifest
 from domain.messages import JobStatus
 

@@ -125,12 +125,15 @@ class SqliteLedger(OnDatabase):
             return _events(connection, job)
 
     def stored_events(self, job: str) -> tuple[tuple[str, bytes], ...]:
-        """(recorded hash, stored canonical bytes) of one chain, in order."""
+        """(recorded hash, stored canonical bytes) of one chain, in order.
+
+        As they are: bytes that someone replaced by text must fail verification, not reading.
+        """
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT hash, body FROM events WHERE job = ? ORDER BY seq", (job,)
+                "SELECT hash, CAST(body AS BLOB) FROM events WHERE job = ? ORDER BY seq", (job,)
             ).fetchall()
-        return tuple((recorded, bytes(body)) for recorded, body in rows)
+        return tuple(rows)
 
     # ── blobs ────────────────────────────────────────────────────────────────────────────────
 
@@ -145,9 +148,9 @@ class SqliteLedger(OnDatabase):
         """The content stored under a hash."""
         with self._database.read() as connection:
             row = connection.execute(
-                "SELECT content FROM blobs WHERE sha256 = ?", (sha256,)
+                "SELECT CAST(content AS BLOB) FROM blobs WHERE sha256 = ?", (sha256,)
             ).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else row[0]
 
     # ── roots ────────────────────────────────────────────────────────────────────────────────
 

@@ -40,7 +40,8 @@ app.add_typer(ledger.app, name="ledger")
 def run() -> None:
     """Entry point. Leaves by ``os._exit``: at interpreter exit the Temporal SDK's native thread
     can abort a short-lived process after its work is done (sdk-python issue 300), which would
-    turn a good exit code into a signal."""
+    turn a good exit code into a signal.
+    """
     code = 1
     try:
         app()

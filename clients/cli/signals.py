@@ -41,8 +41,10 @@ async def signals(
     rows = []
     for region in sorted(parts.policy.regions):
         zone = parts.catalogue.get(region).grid_zone or ""
-        for kind in [signal] if signal else list(Signal):
-            rows.append(_row(region, zone, kind, by_zone.get((zone, kind)), parts.policy, now))
+        rows += [
+            _row(region, zone, kind, by_zone.get((zone, kind)), parts.policy, now)
+            for kind in ([signal] if signal else Signal)
+        ]
     if as_json:
         print_json(rows)
         return

@@ -1,0 +1,94 @@
+"""``lowtide explain``: a decision made dry, with all that it weighed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clients.cli.jobs import read_file
+from clients.cli.output import JsonOption, command, moment, out, print_json, table
+from domain.admission import admit_check
+from domain.placement import Decision, decide
+from workers.wiring import inputs_for, load_parts
+
+
+@command
+async def explain(
+    file: Annotated[Path, typer.Argument(help="Manifest in YAML or JSON; - for standard input.")],
+    *,
+    deadline: Annotated[
+        str | None, typer.Option(help="Instead of the file's: an instant, or +8h from now.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide without submitting: the best cell of each region, what each wall cut, the choice.
+
+    Reads the signals and the room of this machine's state folder (LOWTIDE_STATE_DIR), as a
+    worker there would.
+    """
+    now = datetime.now(UTC)
+    manifest = read_file(file, deadline)
+    inputs = inputs_for(load_parts(), manifest, now)
+    admit_check(manifest, inputs.world, now)
+    decision = decide(inputs)
+    if as_json:
+        print_json(as_data(decision))
+        return
+    placement = decision.placement
+    out.print(f"[bold]{placement.reason}[/]", soft_wrap=True)
+    table(
+        f"{decision.considered} cells, {decision.feasible} within every wall; "
+        + ", ".join(f"{wall.value} cut {count}" for wall, count in decision.cuts.items() if count),
+        (
+            "region",
+            "capacity",
+            "best start",
+            f"g ({placement.basis.value})",
+            "$",
+            "score",
+            "why not",
+        ),
+        (
+            (
+                option.region,
+                option.capacity_type.value,
+                moment(option.start),
+                None if option.carbon_g is None else f"{option.carbon_g:,.1f}",
+                None if option.cost_usd is None else f"{option.cost_usd:,.4f}",
+                None if option.score is None else f"{option.score:.4f}",
+                option.cut_by.value if option.cut_by else "",
+            )
+            for option in decision.options
+        ),
+    )
+    baseline = placement.counterfactual
+    out.print(
+        f"without Lowtide: {baseline.cell.region} {baseline.cell.capacity_type.value} now,"
+        f" {baseline.estimate.average_carbon_g} g average,"
+        f" {baseline.estimate.marginal_carbon_g} g marginal, ${baseline.estimate.cost_usd:,.4f}",
+        soft_wrap=True,
+    )
+
+
+def as_data(decision: Decision) -> dict[str, object]:
+    """The decision as JSON knows it."""
+    return {
+        "placement": decision.placement,
+        "cells": {"considered": decision.considered, "feasible": decision.feasible},
+        "cut": {wall.name.lower(): count for wall, count in decision.cuts.items()},
+        "options": [
+            {
+                "region": option.region,
+                "capacity_type": option.capacity_type.value,
+                "start": option.start,
+                "carbon_g": option.carbon_g,
+                "cost_usd": option.cost_usd,
+                "score": option.score,
+                "cut_by": option.cut_by.name.lower() if option.cut_by else None,
+            }
+            for option in decision.options
+        ],
+    }
