@@ -29,7 +29,7 @@ class Queue(StrEnum):
     """
 
     JOBS = "lowtide-jobs"
-    """Workflow tasks."""
+    """Workflow tasks of jobs, pinned to the build that started them."""
     DECISIONS = "lowtide-decisions"
     """Decisions and records."""
     DISPATCH = "lowtide-dispatch"
@@ -37,4 +37,4 @@ class Queue(StrEnum):
     URGENT = "lowtide-urgent"
     """Submissions of urgent jobs, past the line of flexible ones."""
     SIGNALS = "lowtide-signals"
-    """Refresh, watching, settlement."""
+    """Refresh, watching, settlement: workflows and activities, always on the current build."""

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -32,7 +31,8 @@ from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals
 from workflows.watch import WatchRegion
 
-WORKFLOWS = (CarbonAwareJob, RefreshSignals, SettleLedger, WatchRegion)
+ACTIVITIES_AT_ONCE = 50
+"""For each queue; a decision takes milliseconds, a submission some hundreds of them."""
 
 
 async def set_up(client: Client, parts: Parts) -> None:
@@ -73,70 +73,66 @@ def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
         Worker(
             client,
             task_queue=Queue.JOBS,
-            workflows=list(WORKFLOWS),
+            workflows=[CarbonAwareJob],
             max_cached_workflows=settings.max_cached_workflows,
             graceful_shutdown_timeout=grace,
-            deployment_config=_deployment(),
+            deployment_config=deployment(VersioningBehavior.PINNED),
         ),
-        _activity_worker(
+        Worker(
             client,
-            Queue.DECISIONS,
-            [
+            task_queue=Queue.DECISIONS,
+            activities=[
                 decisions.admit_job,
                 decisions.choose_placement,
                 records.record_overrides,
                 records.finish_job,
             ],
-            grace,
+            max_concurrent_activities=ACTIVITIES_AT_ONCE,
+            graceful_shutdown_timeout=grace,
         ),
-        _activity_worker(
-            client, Queue.DISPATCH, run_steps, grace, rate=settings.dispatches_per_second
-        ),
-        _activity_worker(client, Queue.URGENT, run_steps, grace),
-        _activity_worker(
+        Worker(
             client,
-            Queue.SIGNALS,
-            [signals.refresh_signals, settle.settle_ledger, watch.watch_region],
-            grace,
+            task_queue=Queue.DISPATCH,
+            activities=run_steps,
+            max_concurrent_activities=ACTIVITIES_AT_ONCE,
+            max_task_queue_activities_per_second=settings.dispatches_per_second,
+            graceful_shutdown_timeout=grace,
+        ),
+        Worker(
+            client,
+            task_queue=Queue.URGENT,
+            activities=run_steps,
+            max_concurrent_activities=ACTIVITIES_AT_ONCE,
+            graceful_shutdown_timeout=grace,
+        ),
+        Worker(
+            client,
+            task_queue=Queue.SIGNALS,
+            workflows=[RefreshSignals, SettleLedger, WatchRegion],
+            activities=[signals.refresh_signals, settle.settle_ledger, watch.watch_region],
             # Every region's watch holds a slot for good.
-            slots=len(parts.policy.regions) + 20,
+            max_concurrent_activities=len(parts.policy.regions) + ACTIVITIES_AT_ONCE,
+            graceful_shutdown_timeout=grace,
+            deployment_config=deployment(VersioningBehavior.AUTO_UPGRADE),
         ),
     )
 
 
-def _activity_worker(
-    client: Client,
-    queue: Queue,
-    steps: list,  # type: ignore[type-arg]
-    grace: timedelta,
-    *,
-    rate: float | None = None,
-    slots: int = 50,
-) -> Worker:
-    return Worker(
-        client,
-        task_queue=queue,
-        activities=steps,
-        max_concurrent_activities=slots,
-        max_task_queue_activities_per_second=rate,
-        graceful_shutdown_timeout=grace,
-    )
-
-
-def _deployment() -> WorkerDeploymentConfig | None:
-    """Versioning, where the Worker Controller or a person names a deployment; else none.
+def deployment(behaviour: VersioningBehavior) -> WorkerDeploymentConfig | None:
+    """Versioning, where the Worker Controller or a person names a deployment and build; else none.
 
     A versioned worker gets nothing until its version is made current, so dev and compose run
-    unversioned.
+    unversioned. The behaviour stands here and not at each workflow's definition, because the
+    server refuses a workflow task that names one on an unversioned worker.
     """
     name = os.environ.get("TEMPORAL_DEPLOYMENT_NAME")
     build = os.environ.get("TEMPORAL_WORKER_BUILD_ID")
     if not name or not build:
         return None
     return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(deployment_name=name, build_id=build),
+        version=WorkerDeploymentVersion(name, build),
         use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+        default_versioning_behavior=behaviour,
     )
 
 

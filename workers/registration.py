@@ -74,7 +74,7 @@ async def register_schedules(
         ScheduleActionStartWorkflow(
             RefreshSignals.run,
             id=REFRESH_SCHEDULE,
-            task_queue=Queue.JOBS,
+            task_queue=Queue.SIGNALS,
             execution_timeout=max(timedelta(seconds=30), refresh_every * 0.8),
         ),
         refresh_every,
@@ -83,7 +83,7 @@ async def register_schedules(
     await _schedule(
         client,
         SETTLE_SCHEDULE,
-        ScheduleActionStartWorkflow(SettleLedger.run, id=SETTLE_SCHEDULE, task_queue=Queue.JOBS),
+        ScheduleActionStartWorkflow(SettleLedger.run, id=SETTLE_SCHEDULE, task_queue=Queue.SIGNALS),
         settle_every,
         "observed intensity, ledger roots, room of lost owners",
     )
@@ -120,7 +120,7 @@ async def start_watchers(client: Client, backend: str, regions: Iterable[str]) -
             WatchRegion.run,
             WatchInput(backend=backend, region=region),
             id=watch_workflow_id(backend, region),
-            task_queue=Queue.JOBS,
+            task_queue=Queue.SIGNALS,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             static_summary=f"watches {region}",

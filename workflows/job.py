@@ -15,7 +15,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ContinueAsNewVersioningBehavior
 
@@ -50,7 +49,7 @@ CANCEL_PATIENCE = timedelta(hours=1)
 """How long a cancelled run's end is waited for before the job says that it is not confirmed."""
 
 
-@workflow.defn(name="CarbonAwareJob", versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="CarbonAwareJob")
 class CarbonAwareJob(JobHandlers):
     """A deferrable batch job's whole life."""
 

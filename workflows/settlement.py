@@ -8,13 +8,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, VersioningBehavior
+from temporalio.common import RetryPolicy
 
 from domain.messages import SettlementReport
 from domain.steps import Queue, Step
 
 
-@workflow.defn(name="SettleLedger", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="SettleLedger")
 class SettleLedger:
     """One round of settlement."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, VersioningBehavior
+from temporalio.common import RetryPolicy
 
 from domain.messages import RefreshReport
 from domain.steps import Queue, Step
 
 
-@workflow.defn(name="RefreshSignals", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="RefreshSignals")
 class RefreshSignals:
     """One refresh. Nothing is pushed to sleeping jobs: decisions read the store."""
 

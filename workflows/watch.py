@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, VersioningBehavior
+from temporalio.common import RetryPolicy
 
 from domain.messages import WatchInput, WatchResult
 from domain.steps import Queue, Step
@@ -19,7 +19,7 @@ def watch_workflow_id(backend: str, region: str) -> str:
     return f"watch-{backend}-{region}"
 
 
-@workflow.defn(name="WatchRegion", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="WatchRegion")
 class WatchRegion:
     """Keeps one activity watching. It signals the jobs itself; here is only its restart."""
 

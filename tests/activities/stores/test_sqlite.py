@@ -88,6 +88,20 @@ def test_a_new_file_may_be_opened_by_many_at_once(file: Path) -> None:
         opened.close()
 
 
+def test_opening_waits_for_another_process_that_opens(file: Path) -> None:
+    """SQLite refuses WAL at once while another process lays out the file; the store asks again."""
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(SqliteStore, file)
+        with pytest.raises(TimeoutError):
+            opening.result(timeout=0.3)
+        other.execute("ROLLBACK")
+        opening.result(timeout=30).close()
+    other.close()
+
+
 def test_processes_never_take_more_room_than_there_is(file: Path) -> None:
     """Two processes that race for the same hours fill them to the limit exactly."""
     racers = [start("race", file, prefix, 40) for prefix in ("a", "b")]
