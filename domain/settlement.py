@@ -14,13 +14,13 @@ for as long as the job's own program really ran, which favours it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from domain.capacity import CapacityType
-from domain.energy import Methodology, embodied_g, energy_kwh, it_power_w
+from domain.energy import Methodology, embodied_g, energy_kwh, it_power_w, transfer_kwh
 from domain.forecast import Observation, Signal
 from domain.job import Counterfactual, RunState
 from domain.manifest import JobManifest
@@ -113,52 +113,71 @@ class Accounting:
     prices: PriceTable
     methodology: Methodology
     time_scale: float
+    signals: frozenset[tuple[str, Signal]]
+    """(zone, signal) pairs that are published at all; for these, silence means not yet."""
 
     def usage(
         self, manifest: JobManifest, stretches: Sequence[Stretch], observed: Observed
     ) -> Usage:
-        """Energy, carbon and cost of ``stretches``.
+        """Energy, carbon and cost of ``stretches``; each begins by fetching the job's inputs.
 
         Raises:
             NotYetPublished: an hour of them is not observed yet.
         """
-        resources = manifest.resources
-        power_w = it_power_w(
-            self.methodology,
-            resources.vcpus,
-            resources.memory_gib,
-            resources.gpus,
-            resources.gpu_model,
+        parts = [self._usage(manifest, stretch, observed) for stretch in stretches]
+        return Usage(
+            energy_kwh=sum(part.energy_kwh for part in parts),
+            average_carbon_g=_sum(part.average_carbon_g for part in parts),
+            marginal_carbon_g=_sum(part.marginal_carbon_g for part in parts),
+            embodied_carbon_g=sum(part.embodied_carbon_g for part in parts),
+            cost_usd=sum(part.cost_usd for part in parts),
         )
-        energy = embodied = cost = 0.0
-        carbon: dict[Signal, float | None] = dict.fromkeys(Signal, 0.0)
-        for stretch in stretches:
-            region = self.catalogue.get(stretch.region)
-            hours = self._hours(stretch.end - stretch.start)
-            used = energy_kwh(power_w, hours, region.pue)
-            energy += used
-            embodied += embodied_g(self.methodology, resources.vcpus, resources.gpus, hours)
-            cost += hours * self.prices.usd_per_hour(
-                stretch.region,
-                stretch.capacity_type,
-                resources.vcpus,
-                resources.memory_gib,
-                resources.gpus,
-            )
-            for signal in Signal:
-                mean = mean_intensity(region.grid_zone or "", signal, stretch, observed)
-                held = carbon[signal]
-                carbon[signal] = None if mean is None or held is None else held + used * mean
-        return Usage(energy, carbon[Signal.AVERAGE], carbon[Signal.MARGINAL], embodied, cost)
 
-    def _hours(self, duration: timedelta) -> float:
-        return duration.total_seconds() * self.time_scale / 3600
+    def _usage(self, manifest: JobManifest, stretch: Stretch, observed: Observed) -> Usage:
+        needs, region = manifest.resources, self.catalogue.get(stretch.region)
+        hours = (stretch.end - stretch.start).total_seconds() * self.time_scale / 3600
+        power_w = it_power_w(
+            self.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model
+        )
+        ran = energy_kwh(power_w, hours, region.pue)
+        moved = [item for item in manifest.inputs if item.region != stretch.region]
+        cost = hours * self.prices.usd_per_hour(
+            stretch.region, stretch.capacity_type, needs.vcpus, needs.memory_gib, needs.gpus
+        )
+        cost += sum(
+            item.gib * self.prices.egress_usd_per_gib(item.region, stretch.region) for item in moved
+        )
+        grams: dict[Signal, float | None] = {}
+        for signal in Signal:
+            here = self._mean(stretch.region, signal, stretch, observed)
+            total = None if here is None else ran * here
+            for item in moved:
+                there = self._mean(item.region, signal, stretch, observed)
+                ends = here if there is None else there
+                if total is not None and here is not None and ends is not None:
+                    total += transfer_kwh(self.methodology, item.gib) * (here + ends) / 2
+            grams[signal] = total
+        return Usage(
+            energy_kwh=ran + sum(transfer_kwh(self.methodology, item.gib) for item in moved),
+            average_carbon_g=grams[Signal.AVERAGE],
+            marginal_carbon_g=grams[Signal.MARGINAL],
+            embodied_carbon_g=embodied_g(self.methodology, needs.vcpus, needs.gpus, hours),
+            cost_usd=cost,
+        )
+
+    def _mean(
+        self, region: str, signal: Signal, stretch: Stretch, observed: Observed
+    ) -> float | None:
+        zone = self.catalogue.get(region).grid_zone or ""
+        if (zone, signal) not in self.signals:
+            return None
+        return mean_intensity(zone, signal, stretch, observed)
 
 
-def mean_intensity(zone: str, signal: Signal, stretch: Stretch, observed: Observed) -> float | None:
+def mean_intensity(zone: str, signal: Signal, stretch: Stretch, observed: Observed) -> float:
     """Time-weighted mean of what was observed over a stretch, gCO2eq/kWh.
 
-    ``None`` where the zone has no observation of the signal at all near the stretch.
+    A gap between observations is bridged by the mean of the rest.
 
     Raises:
         NotYetPublished: observations end before the stretch does.
@@ -166,16 +185,13 @@ def mean_intensity(zone: str, signal: Signal, stretch: Stretch, observed: Observ
     if stretch.end <= stretch.start:
         return 0.0
     points = observed(zone, signal, stretch.start, stretch.end)
-    if not points:
-        return None
     covered = total = 0.0
     for point in points:
         end = point.start + timedelta(seconds=point.step_s)
         overlap = (min(end, stretch.end) - max(point.start, stretch.start)).total_seconds()
         covered += overlap
         total += overlap * point.g_per_kwh
-    last = points[-1]
-    if last.start + timedelta(seconds=last.step_s) < stretch.end:
+    if not points or points[-1].start + timedelta(seconds=points[-1].step_s) < stretch.end:
         raise NotYetPublished(zone)
     return total / covered
 
@@ -251,6 +267,16 @@ def observed_from(series: Mapping[tuple[str, Signal], Sequence[Observation]]) ->
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum; ``None`` as soon as one part is not known."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def _difference(left: float | None, right: float | None) -> float | None:

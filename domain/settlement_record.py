@@ -93,7 +93,13 @@ def _basis(
     last = [event for event in execution if event.kind is EventKind.DECISION][-1]
     inputs = inputs_of(last.data, blob)
     world = inputs.world
-    accounting = Accounting(world.catalogue, world.prices, world.methodology, world.time_scale)
+    accounting = Accounting(
+        catalogue=world.catalogue,
+        prices=world.prices,
+        methodology=world.methodology,
+        time_scale=world.time_scale,
+        signals=frozenset((item.zone, item.signal) for item in world.forecasts),
+    )
     return inputs.manifest, accounting, placement_of(last.data).counterfactual
 
 

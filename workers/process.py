@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -68,7 +69,7 @@ def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
     signals = Signals(parts.provider, parts.signals, parts.zones)
     settle = Settle(parts.ledger, parts.signals, parts.room)
     watch = Watch(parts.compute, client)
-    run_steps = [runs.dispatch_run, runs.describe_run, runs.terminate_run]
+    run_steps: list[Callable[..., Any]] = [runs.dispatch_run, runs.describe_run, runs.terminate_run]
     return (
         Worker(
             client,

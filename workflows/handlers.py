@@ -21,7 +21,7 @@ from domain.messages import (
     OverrideRecord,
     OverrideRequest,
 )
-from workflows import narrate, overrides
+from workflows import attributes, narrate, overrides
 from workflows.run import WatchedRun
 
 _WITHOUT_EFFECT = {
@@ -53,6 +53,7 @@ class JobHandlers:
         self._cancel: OverrideRecord | None = None
         self._replan: DecisionReason | None = None
         self._told: tuple[str, ...] = ()
+        self._shown: dict[str, object] = {}
 
     @property
     def _deadline(self) -> datetime:
@@ -177,3 +178,13 @@ class JobHandlers:
 
     def _narrate(self) -> None:
         workflow.set_current_details(narrate.details(self.status(), self._told))
+
+    def _enter(self, phase: Phase) -> None:
+        """Show where the job stands: search attributes (only what changed) and details."""
+        self._phase = phase
+        shown = tuple(attributes.of_job(self.status()))
+        changed = [(key, value) for key, value in shown if self._shown.get(key.name) != value]
+        if changed:
+            workflow.upsert_search_attributes([key.value_set(value) for key, value in changed])
+            self._shown |= {key.name: value for key, value in changed}
+        self._narrate()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError
 from temporalio.workflow import ContinueAsNewVersioningBehavior
 
 from domain.job import DecisionReason, Outcome, Phase, RunReport, RunState
@@ -34,7 +34,8 @@ from domain.messages import (
 )
 from domain.steps import Queue
 from domain.timing import next_look
-from workflows import attributes, calls, narrate
+from workflows import calls, narrate
+from workflows.ending import ending
 from workflows.handlers import JobHandlers
 from workflows.run import WatchedRun
 
@@ -57,7 +58,6 @@ class CarbonAwareJob(JobHandlers):
     def __init__(self, job: JobInput) -> None:
         """Take up the state of the run before, if there was one."""
         super().__init__(job)
-        self._shown: dict[str, object] = {}
 
     @workflow.run
     async def run(self, job: JobInput) -> JobResult:
@@ -75,7 +75,7 @@ class CarbonAwareJob(JobHandlers):
             result = await life
             if result.outcome is Outcome.CANCELLED:
                 raise
-        return await self._ending(result)
+        return await ending(result)
 
     async def _live(self) -> JobResult:
         if not self._state.admitted:
@@ -85,7 +85,7 @@ class CarbonAwareJob(JobHandlers):
         while True:
             await self._defer()
             if self._cancel is not None:
-                return await self._finish(Outcome.CANCELLED, self._cancelled_by(self._cancel))
+                return await self._finish(Outcome.CANCELLED, narrate.cancelled_by(self._cancel))
             ended = await self._attempt()
             if ended is not None:
                 return ended
@@ -248,9 +248,9 @@ class CarbonAwareJob(JobHandlers):
         poll_after = start_up + self._manifest.p95_runtime
         while not run.is_over:
             if self._cancel is not None:
-                await self._stop(run, self._cancelled_by(self._cancel))
+                await self._stop(run, narrate.cancelled_by(self._cancel))
                 return
-            self._enter(_phase_of(run))
+            self._enter(run.phase)
             seen, deadline = run.report.state, self._deadline
             until = run.submitted_at + poll_after
             move_by = max(self._latest_safe_start(), run.submitted_at + 2 * start_up)
@@ -266,7 +266,7 @@ class CarbonAwareJob(JobHandlers):
                 continue
             poll_after *= 2
             await self._poll(run)
-            if not run.is_over and _phase_of(run) is Phase.QUEUED and workflow.now() >= move_by:
+            if not run.is_over and run.phase is Phase.QUEUED and workflow.now() >= move_by:
                 await self._stop(run, "still queued at the latest safe start")
                 run.given_up = True
                 return
@@ -301,7 +301,7 @@ class CarbonAwareJob(JobHandlers):
         if report.state is RunState.SUCCEEDED:
             return await self._finish(Outcome.SUCCEEDED, f"succeeded in {run.cell.region}")
         if self._cancel is not None:
-            return await self._finish(Outcome.CANCELLED, self._cancelled_by(self._cancel))
+            return await self._finish(Outcome.CANCELLED, narrate.cancelled_by(self._cancel))
         if report.state is RunState.FAILED:
             state.failures += 1
             told = report.detail or f"exit code {report.exit_code}"
@@ -360,18 +360,6 @@ class CarbonAwareJob(JobHandlers):
         self._enter(Phase.FINISHED)
         return result
 
-    async def _ending(self, result: JobResult) -> JobResult:
-        """Close the workflow in the colour that its outcome deserves."""
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        if result.outcome is Outcome.SUCCEEDED:
-            return result
-        raise ApplicationError(
-            f"{result.outcome.value}: {result.message}",
-            result,
-            type=f"Job{result.outcome.value}",
-            non_retryable=True,
-        )
-
     # ── small things ─────────────────────────────────────────────────────────────────────────
 
     @property
@@ -391,11 +379,6 @@ class CarbonAwareJob(JobHandlers):
         return await calls.terminate_run(StopInput(run=run, reason=reason), patience)
 
     @staticmethod
-    def _cancelled_by(record: OverrideRecord) -> str:
-        who = f" by {record.actor}" if record.actor else ""
-        return f"cancelled{who}" + (f": {record.reason}" if record.reason else "")
-
-    @staticmethod
     async def _sleep(news: Callable[[], bool], until: datetime, summary: str) -> bool:
         """``True`` when news came, ``False`` when the time did."""
         wait = until - workflow.now()
@@ -406,17 +389,3 @@ class CarbonAwareJob(JobHandlers):
         except TimeoutError:
             return False
         return True
-
-    def _enter(self, phase: Phase) -> None:
-        """Show where the job stands: search attributes (only what changed) and details."""
-        self._phase = phase
-        shown = tuple(attributes.of_job(self.status()))
-        changed = [(key, value) for key, value in shown if self._shown.get(key.name) != value]
-        if changed:
-            workflow.upsert_search_attributes([key.value_set(value) for key, value in changed])
-            self._shown |= {key.name: value for key, value in changed}
-        self._narrate()
-
-
-def _phase_of(run: WatchedRun) -> Phase:
-    return Phase.RUNNING if run.report.state is RunState.RUNNING else Phase.QUEUED

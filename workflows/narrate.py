@@ -47,6 +47,12 @@ def override(record: OverrideRecord) -> str:
     return f"{clock(record.at)} {record.kind.value}{who}: {what}"
 
 
+def cancelled_by(record: OverrideRecord) -> str:
+    """Who cancelled, and why."""
+    who = f" by {record.actor}" if record.actor else ""
+    return f"cancelled{who}" + (f": {record.reason}" if record.reason else "")
+
+
 def details(status: JobStatus, overrides: tuple[str, ...]) -> str:
     """Current details, in Markdown: where, when and why."""
     lines = [f"### {status.phase.value}" + (f": {status.outcome.value}" if status.outcome else "")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.job import Cell, RunReport, RunState, run_name
+from domain.job import Cell, Phase, RunReport, RunState, run_name
 from domain.messages import AttemptRecord, DispatchInput, RunRef
 
 _ORDER = (RunState.UNKNOWN, RunState.QUEUED, RunState.RUNNING)
@@ -43,6 +43,11 @@ class WatchedRun:
     def is_over(self) -> bool:
         """Whether its end is known."""
         return self.report.state.is_final
+
+    @property
+    def phase(self) -> Phase:
+        """The job's phase while this run is watched."""
+        return Phase.RUNNING if self.report.state is RunState.RUNNING else Phase.QUEUED
 
     def learn(self, report: RunReport) -> None:
         """Take news that is of this run and not older than what is known."""

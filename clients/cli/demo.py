@@ -47,9 +47,9 @@ async def demo(
     state: Annotated[
         Path, typer.Option(help="Where the demo keeps its state; emptied first.")
     ] = Path(".lowtide/demo"),
-    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path(
-        "lowtide-demo.html"
-    ),
+    report: Annotated[
+        Path | None, typer.Option(help="Where the HTML report goes; into --state when left out.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run twenty jobs on a replayed European grid and account for them.
@@ -69,6 +69,7 @@ async def demo(
             results = await _follow(client, parts, jobs, live=not as_json)
             lines = await _settled(parts, results)
     summary = summarise(lines)
+    report = report or state / "report.html"
     write_report(report, summary, lines, parts.signals.forecasts())
     if as_json:
         print_json({"summary": summary.as_json(), "jobs": [line.as_json() for line in lines]})
