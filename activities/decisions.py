@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
+from activities.commits import commit_next
 from activities.manifests import Manifests
 from activities.records import drafts_of
 from activities.world import WorldReader
@@ -19,7 +20,7 @@ from domain.errors import InvalidInput, RoomTaken
 from domain.job import DecisionReason, Fallback, Placement
 from domain.ledger import Draft, EventKind, LedgerEvent
 from domain.manifest import JobManifest
-from domain.messages import Admission, AdmitInput, ChooseInput, Plan, RunRef
+from domain.messages import Admission, AdmitInput, ChooseInput, Orphan, Plan
 from domain.placement import decide
 from domain.policy import Policy
 from domain.ports import Commit, JobRecord, Ledger, Room
@@ -68,7 +69,10 @@ class Decisions:
             return Admission(refused=str(error))
         if record.outcome is not None:
             return Admission(recorded=record.outcome)
-        inputs = self._inputs(manifest, now, manifest.deadline, start_now=step.start_now)
+        inputs = replace(
+            self._inputs(manifest, now, manifest.deadline, start_now=step.start_now),
+            submitted_at=step.submitted_at,
+        )
         plan = self._decide(step.job, record.first_seq, inputs, DecisionReason.PLAN, ())
         return Admission(plan=plan, next_attempt=record.first_attempt, orphan=self._orphan(record))
 
@@ -122,28 +126,33 @@ class Decisions:
         inputs = replace(inputs, room=self._room.view(hours_in_play(inputs), excluding_job=job))
         placement = decide(inputs).placement
         data, blobs = decision_data(inputs, placement, reason)
-        events = self._ledger.commit(
+        events = commit_next(
+            self._ledger,
             Commit(
                 job=job,
                 first_seq=seq,
                 drafts=(*before, Draft(EventKind.DECISION, inputs.now, data)),
                 blobs=blobs,
                 claim=_claim(inputs, placement),
-            )
+            ),
         )
         return _plan(job, events[-1], inputs.manifest, inputs.world.policy, inputs.deadline)
 
-    def _orphan(self, record: JobRecord) -> RunRef | None:
+    def _orphan(self, record: JobRecord) -> Orphan | None:
         """The run that an earlier execution dispatched and never saw the end of."""
         ended = set()
         for event in reversed(self._ledger.events(record.job)):
             if event.seq >= record.first_seq:
                 continue
             if event.kind is EventKind.ATTEMPT and not event.data["unconfirmed"]:
-                ended.add(event.data["report"]["run"])
+                ended.add(event.data["attempt"])
             if event.kind is EventKind.DISPATCH:
-                run, region = event.data["run"], event.data["cell"]["region"]
-                return None if run in ended else RunRef(run=run, region=region)
+                attempt = event.data["attempt"]
+                if attempt in ended:
+                    return None
+                return Orphan(
+                    attempt=attempt, cell=event.data["cell"], submitted_at=event.recorded_at
+                )
         return None
 
 

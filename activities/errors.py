@@ -7,7 +7,15 @@ LowtideError (domain)
     ├── ManifestUnknown    the hash names no manifest that we hold; never retried
     ├── TraceUnreadable    a trace file is not of the form that a replay needs
     ├── StoreVersion       a store's file is of another schema than this build's
-    └── BundleUnreadable   an exported ledger is not of the form that verify needs
+    ├── SecretMissing      a secret is not where it is looked for
+    ├── SecretsUnavailable the secret store does not answer, or refuses us
+    ├── StoreContended     others kept a store's items busy for too long; retried
+    ├── StepTooLarge       a step is more than the store takes at once; never retried
+    ├── BundleUnreadable   an exported ledger is not of the form that verify needs
+    ├── ProviderFault      a signal provider did not serve us
+    │   ├── ProviderDown       it serves nobody for now: the next refresh asks again
+    │   └── AnswerRefused      one zone's answer that was not given or cannot be trusted
+    └── ProviderMisconfigured  a signal provider cannot be used as it was set up
 """
 
 from __future__ import annotations
@@ -57,8 +65,58 @@ class StoreVersion(ActivityFault):
         )
 
 
+class StoreContended(ActivityFault):
+    """Others kept changing the items that a step needs; nothing of it was written."""
+
+    def __init__(self, store: str, step: str) -> None:
+        super().__init__(f"{store}: {step} gave way to others too often; try again")
+
+
+class StepTooLarge(ActivityFault):
+    """A step is more than the store takes in one piece; trying again cannot help."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(f"{what}: {size:,} is not allowed; expected {limit:,} at most")
+
+
 class BundleUnreadable(ActivityFault):
     """An exported ledger cannot be read."""
 
     def __init__(self, file: str, line: int, what: str) -> None:
         super().__init__(f"{file}, line {line}: {what}")
+
+
+class SecretMissing(ActivityFault):
+    """A secret is not where it is looked for."""
+
+    def __init__(self, name: str, remedy: str) -> None:
+        super().__init__(f"secret {name} is missing; {remedy}")
+
+
+class SecretsUnavailable(ActivityFault):
+    """The secret store does not answer, or refuses us."""
+
+    def __init__(self, where: str, kind: str) -> None:
+        super().__init__(
+            f"Vault did not give {where} ({kind}), and nothing young enough is held;"
+            " see that it is in reach and that the worker's role may read there"
+        )
+
+
+class ProviderFault(ActivityFault):
+    """A signal provider did not serve us; the message names no secret."""
+
+
+class ProviderDown(ProviderFault):
+    """It serves nobody for now: out of reach, failing, refusing our key, or left in peace."""
+
+
+class AnswerRefused(ProviderFault):
+    """One zone's answer that was not given, or cannot be trusted; the others are kept."""
+
+
+class ProviderMisconfigured(ActivityFault):
+    """A signal provider cannot be used as it was set up."""
+
+    def __init__(self, provider: str, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{provider}: {field} is {value}; allowed: {allowed}")

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from temporalio import activity
 
+from activities.commits import commit_next
 from domain.job import Outcome
 from domain.ledger import Draft, EventKind
 from domain.messages import (
@@ -43,7 +44,7 @@ class Records:
         """Write overrides while the job sleeps on."""
         drafts = drafts_of(activity.info().started_time, (), step.overrides)
         events = await asyncio.to_thread(
-            self._ledger.commit, Commit(job=step.job, first_seq=step.seq, drafts=drafts)
+            commit_next, self._ledger, Commit(job=step.job, first_seq=step.seq, drafts=drafts)
         )
         return RecordResult(next_seq=events[-1].seq + 1)
 
@@ -64,7 +65,8 @@ class Records:
         )
         completion = Draft(EventKind.COMPLETION, now, result.model_dump(mode="json"))
         events = await asyncio.to_thread(
-            self._ledger.commit,
+            commit_next,
+            self._ledger,
             Commit(
                 job=step.job,
                 first_seq=step.seq,

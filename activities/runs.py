@@ -6,6 +6,7 @@ import asyncio
 
 from temporalio import activity
 
+from activities.commits import commit_next
 from activities.errors import RunStillAlive
 from activities.manifests import Manifests
 from activities.world import WorldReader
@@ -56,7 +57,7 @@ class Runs:
             },
         )
         [event] = await asyncio.to_thread(
-            self._ledger.commit, Commit(job=step.job, first_seq=step.seq, drafts=(draft,))
+            commit_next, self._ledger, Commit(job=step.job, first_seq=step.seq, drafts=(draft,))
         )
         return DispatchResult(next_seq=event.seq + 1)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from temporalio import activity
 
-from domain.errors import ChainBroken
+from domain.errors import ChainBroken, JobOpen, MissingBlob
 from domain.ledger import Draft, EventKind
 from domain.messages import SettlementReport
 from domain.ports import Commit, Ledger, Room, SignalStore
@@ -49,6 +49,10 @@ class Settle:
             data, blobs = settlement_of(events, self._ledger.blob, self._signals.observations)
         except NotYetPublished:
             return False
+        except MissingBlob as error:
+            # One job's lost input must not keep the others from their books; verify names it too.
+            activity.logger.error("%s cannot be settled: %s", job, error)
+            return False
         try:
             self._ledger.commit(
                 Commit(
@@ -59,7 +63,7 @@ class Settle:
                     settled=True,
                 )
             )
-        except ChainBroken:
+        except (ChainBroken, JobOpen):
             # Run again meanwhile: its new events come first, and it is settled with them.
             return False
         return True

@@ -13,6 +13,8 @@ LowtideError (domain)
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from domain.errors import LowtideError
 
 
@@ -58,9 +60,9 @@ class JobTerminated(ClientError):
 class NoWorker(ClientError):
     """The request waits in Temporal for a worker."""
 
-    def __init__(self, job: str, seconds: float) -> None:
+    def __init__(self, job: str, waited: timedelta) -> None:
         super().__init__(
-            f"{job} is with Temporal, but no worker answered within {seconds:g} s;"
+            f"{job} is with Temporal, but no worker answered within {waited.total_seconds():g} s;"
             " it goes on as soon as one runs (`lowtide worker`)"
         )
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Self
 
 from domain.forecast import Forecast, Signal
 from domain.job import Outcome
 from domain.ledger import EventKind, LedgerEvent
 from domain.messages import JobResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Books = Mapping[str, Any]
 
@@ -106,24 +106,6 @@ class Summary:
     marginal_g: Total
     cost_usd: Total
 
-    def savings(self) -> Iterator[tuple[str, str]]:
-        """Label and sentence of each total."""
-        for label, total in (
-            ("carbon, average", self.average_g),
-            ("carbon, marginal", self.marginal_g),
-        ):
-            yield (
-                label,
-                f"{total.actual:,.1f} g against {total.counterfactual:,.1f} g:"
-                f" {total.saved:,.1f} g less ({total.percent:.1f} %), {total.jobs} jobs",
-            )
-        cost = self.cost_usd
-        yield (
-            "cost",
-            f"${cost.actual:,.4f} against ${cost.counterfactual:,.4f}:"
-            f" ${cost.saved:,.4f} less ({cost.percent:.1f} %), {cost.jobs} jobs",
-        )
-
     def as_json(self) -> dict[str, Any]:
         """Plain data, percentages included."""
         data = asdict(self)
@@ -170,18 +152,22 @@ _PAGE = """<!doctype html>
  body {{ font: 15px/1.5 system-ui, sans-serif; color: {ink}; max-width: 1000px;
         margin: 2rem auto; padding: 0 1rem; }}
  h1 {{ font-size: 1.5rem; margin-bottom: 0; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
- .tiles {{ display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; }}
- .tile {{ border: 1px solid #dde3e6; border-radius: 8px; padding: .7rem 1rem; min-width: 9rem; }}
+ .tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem;
+          margin: 1rem 0; }}
+ .tile {{ border: 1px solid #dde3e6; border-radius: 8px; padding: .7rem 1rem; }}
  .tile b {{ display: block; font-size: 1.4rem; }} .tile span {{ color: #5c6b73; }}
+ .tile small {{ display: block; color: #5c6b73; }}
  table {{ border-collapse: collapse; width: 100%; font-size: 13px; }}
  th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e6ebed; }}
- td.n, th.n {{ text-align: right; }} svg {{ width: 100%; height: auto; }}
+ td.n, th.n {{ text-align: right; }}
+ th.g {{ text-align: center; border-bottom: 0; }} svg {{ width: 100%; height: auto; }}
  .note {{ color: #5c6b73; font-size: 13px; }}
 </style></head><body>
-<h1>{title}</h1>
+<h1>Lowtide: {title}</h1>
 <p class="note">Settled with observed intensity; reclaimed attempts are charged. Baseline: each job
 at once in its home region, same capacity type, undisturbed. Average answers an inventory's
-question, marginal an impact's; they are never added up.</p>
+question, marginal an impact's; they are never added up. Where a grid has no marginal signal, its
+jobs are left out of the marginal figures.</p>
 <div class="tiles">{tiles}</div>
 <h2>Carbon by job, average signal: actual against baseline</h2>{bars}
 <h2>Where and when work ran</h2>{timeline}
@@ -198,7 +184,7 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         _PAGE.format(
-            title=f"{summary.jobs} jobs",
+            title=f"{summary.jobs} jobs in the cleanest legal region and hour",
             ink=_INK,
             tiles=_tiles(summary),
             bars=_svg(_bars(lines)),
@@ -212,16 +198,22 @@ def write_report(
 
 def _tiles(summary: Summary) -> str:
     tiles = [
-        (f"{summary.met} / {summary.jobs}", "deadlines met"),
-        (str(summary.reclaims), "reclaims survived"),
-        (f"{summary.average_g.percent:.0f} %", "less carbon, average"),
-        (f"{summary.marginal_g.percent:.0f} %", "less carbon, marginal"),
-        (f"{summary.cost_usd.percent:.0f} %", "less cost"),
-        (f"{summary.settled} / {summary.jobs}", "jobs settled"),
+        (f"{summary.met} / {summary.jobs}", "deadlines met", f"{summary.missed} missed"),
+        (str(summary.reclaims), "reclaims survived", "their lost work is charged"),
+        (f"{summary.settled} / {summary.jobs}", "jobs settled", "the rest waits for observations"),
+        _saving("less carbon, average", summary.average_g, "{:,.1f} g"),
+        _saving("less carbon, marginal", summary.marginal_g, "{:,.1f} g"),
+        _saving("less cost", summary.cost_usd, "${:,.4f}"),
     ]
     return "".join(
-        f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in tiles
+        f'<div class="tile"><b>{value}</b><span>{label}</span><small>{more}</small></div>'
+        for value, label, more in tiles
     )
+
+
+def _saving(label: str, total: Total, unit: str) -> tuple[str, str, str]:
+    actual, baseline = unit.format(total.actual), unit.format(total.counterfactual)
+    return f"{total.percent:.0f} %", label, f"{actual} instead of {baseline}, {total.jobs} jobs"
 
 
 def _bars(lines: Sequence[JobLine]) -> Figure:
@@ -259,24 +251,32 @@ def _timeline(lines: Sequence[JobLine]) -> Figure:
         )
     axes.set_yticks(range(len(regions)), regions)
     axes.invert_yaxis()
-    axes.set_xlabel("seconds since the first run began; red: taken back or failed")
+    axes.set_xlabel(
+        "seconds since the first run began; red: taken back or failed; darker: several runs"
+    )
     return figure
+
+
+COLOURS = 10
+"""Of Matplotlib's cycle; beyond them the lines differ."""
+
+_LINES = ("-", "--", ":", "-.")
 
 
 def _intensity(forecasts: Sequence[Forecast]) -> Figure:
     figure, axes = _figure(3.2)
     shown = [item for item in forecasts if item.signal is Signal.AVERAGE]
-    colours = mpl.colormaps["tab20"]
     for index, forecast in enumerate(shown):
         axes.step(
             range(len(forecast.values)),
             forecast.values,
             where="post",
             label=forecast.zone,
-            color=colours(index % 20),
+            color=f"C{index}",
+            linestyle=_LINES[index // COLOURS % len(_LINES)],
             linewidth=1.3,
         )
-    axes.set_xlabel("trace hours ahead")
+    axes.set_xlabel("steps of the forecast ahead")
     axes.set_ylabel("gCO2eq/kWh, average")
     if shown:
         axes.legend(frameon=False, ncols=2, bbox_to_anchor=(1.0, 1.0), loc="upper left")
@@ -284,44 +284,58 @@ def _intensity(forecasts: Sequence[Forecast]) -> Figure:
 
 
 def _figure(height: float) -> tuple[Figure, Any]:
+    # Here, so that no other command pays half a second for it.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(9.5, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
+_METADATA = ("Creator", "Date", "Format", "Type")
+"""Left out: they would be the page's only addresses."""
+
+
 def _svg(figure: Figure) -> str:
+    import matplotlib as mpl  # noqa: PLC0415 - as above
+
     with mpl.rc_context({"svg.hashsalt": "lowtide", "font.size": 9}):
         content = io.StringIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
+        figure.savefig(content, format="svg", metadata=dict.fromkeys(_METADATA))
     text = content.getvalue()
     return text[text.index("<svg") :]
 
 
+_BOOKS = (
+    ("average, g", "average_carbon_g"),
+    ("marginal, g", "marginal_carbon_g"),
+    ("cost, $", "cost_usd"),
+)
+
+
 def _table(lines: Sequence[JobLine]) -> str:
+    groups = "".join(f"<th class=g colspan=2>{book}" for book, _ in _BOOKS)
+    figures = "<th class=n>actual<th class=n>baseline" * len(_BOOKS)
     head = (
-        "<tr><th>job<th>outcome<th>deadline<th>region<th class=n>attempts<th class=n>actual g"
-        "<th class=n>baseline g<th class=n>marginal g<th class=n>baseline<th class=n>cost $</tr>"
+        f"<tr><th colspan=5>{groups}</tr><tr><th>job<th>outcome<th>deadline<th>region"
+        f"<th class=n>attempts{figures}</tr>"
     )
     return "<table>" + head + "".join(map(_row, lines)) + "</table>"
 
 
 def _row(line: JobLine) -> str:
-    actual, baseline = line.actual or {}, line.counterfactual or {}
     cells = [
         html.escape(line.job),
         line.outcome.value if line.outcome else "unfinished",
-        "met" if line.deadline_met else "missed",
+        "" if line.outcome is None else "met" if line.deadline_met else "missed",
         html.escape(line.region or ""),
     ]
-    numbers = [
-        str(line.attempts),
-        _number(actual.get("average_carbon_g"), 1),
-        _number(baseline.get("average_carbon_g"), 1),
-        _number(actual.get("marginal_carbon_g"), 1),
-        _number(baseline.get("marginal_carbon_g"), 1),
-        _number(actual.get("cost_usd"), 4),
-    ]
+    numbers = [str(line.attempts)]
+    for _, figure in _BOOKS:
+        numbers += [
+            _number((books or {}).get(figure)) for books in (line.actual, line.counterfactual)
+        ]
     return (
         "<tr>"
         + "".join(f"<td>{cell}" for cell in cells)
@@ -330,5 +344,11 @@ def _row(line: JobLine) -> str:
     )
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+def _number(value: float | None) -> str:
+    """Three digits that mean something, or all before the point."""
+    if value is None:
+        return "–"
+    return f"{value:#.3g}" if abs(value) < _THREE_DIGITS else f"{value:,.1f}"
+
+
+_THREE_DIGITS = 100.0

@@ -1,13 +1,12 @@
 """The SDK: submit jobs, follow them, override them.
 
-async with asyncio.timeout(30):
-client = await Client.connect()
-job = await client.submit(JobManifest(...))
-result = await job.wait()
+``client = await Client.connect()``, ``job = await client.submit(manifest)``,
+``result = await job.wait()``.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -39,7 +38,7 @@ from clients.errors import (
     RerunRefused,
     Unreachable,
 )
-from domain.errors import ManifestConflict
+from domain.errors import DeadlinePassed, InvalidInput, ManifestConflict
 from domain.job import Outcome, Payload, Phase
 from domain.manifest import Flexibility, JobManifest, workflow_id
 from domain.messages import (
@@ -52,11 +51,11 @@ from domain.messages import (
 )
 from domain.steps import Queue
 from workflows import attributes
-from workflows.connection import DEFAULT_ADDRESS, connect
+from workflows.connection import connect, target
 from workflows.job import CarbonAwareJob
 
 ANSWER_WITHIN = timedelta(seconds=20)
-"""How long a request waits for a worker before it says that none answered."""
+"""How long a request waits for a worker before it says that none answered, unless told."""
 
 _PRIORITY = {
     Flexibility.URGENT: Priority(priority_key=1),
@@ -89,9 +88,10 @@ class JobSummary(Payload):
 class JobHandle:
     """One job: ask it, wait for it, override it."""
 
-    def __init__(self, handle: WorkflowHandle[Any, JobResult]) -> None:
+    def __init__(self, handle: WorkflowHandle[Any, JobResult], answer_within: timedelta) -> None:
         """Made by ``Client``."""
         self._handle = handle
+        self._answer_within = answer_within
 
     @property
     def id(self) -> str:
@@ -101,7 +101,7 @@ class JobHandle:
     async def status(self) -> JobStatus:
         """Where the job stands. Raises ``JobNotFound`` or ``NoWorker``."""
         try:
-            return await self._handle.query(CarbonAwareJob.status, rpc_timeout=ANSWER_WITHIN)
+            return await self._handle.query(CarbonAwareJob.status, rpc_timeout=self._answer_within)
         except RPCError as error:
             raise self._told(error) from error
 
@@ -137,33 +137,43 @@ class JobHandle:
         )
 
     async def change_deadline(self, deadline: datetime, reason: str, actor: str = "") -> JobStatus:
-        """Plan by another deadline. Raises ``OverrideRefused`` where it lies in the past."""
+        """Plan by another deadline.
+
+        Raises:
+            InvalidInput: an instant without a zone.
+            OverrideRefused: it lies in the past, or the job is over.
+        """
+        if deadline.tzinfo is None:
+            raise InvalidInput("deadline", deadline.isoformat(), "an instant with a time zone")
         request = OverrideRequest(reason=reason, actor=actor, deadline=deadline)
         return await self._override(OverrideKind.CHANGE_DEADLINE, request)
+
+    async def exists(self) -> bool:
+        """Whether Temporal knows the job, open or closed."""
+        try:
+            await self._handle.describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
 
     async def _override(self, kind: OverrideKind, request: OverrideRequest) -> JobStatus:
         try:
             status: JobStatus = await self._handle.execute_update(
-                kind.value, request, result_type=JobStatus, rpc_timeout=ANSWER_WITHIN
+                kind.value, request, result_type=JobStatus, rpc_timeout=self._answer_within
             )
         except WorkflowUpdateFailedError as error:
             raise OverrideRefused(str(error.cause)) from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise NoWorker(self.id, ANSWER_WITHIN.total_seconds()) from error
+            raise _unanswered(error, self.id, self._answer_within) from error
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND and await self._exists():
+            if error.status is RPCStatusCode.NOT_FOUND and await self.exists():
                 raise OverrideRefused(
                     f"{kind.value}: no effect on a job that is Finished"
                 ) from error
             raise self._told(error) from error
         return status
-
-    async def _exists(self) -> bool:
-        try:
-            await self._handle.describe()
-        except RPCError:
-            return False
-        return True
 
     async def _ended(self) -> JobResult | None:
         """The result of a job that ended by Temporal's own cancel, which carries none."""
@@ -186,29 +196,39 @@ class JobHandle:
         if error.status is RPCStatusCode.NOT_FOUND:
             return JobNotFound(self.id)
         if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
-            return NoWorker(self.id, ANSWER_WITHIN.total_seconds())
+            return NoWorker(self.id, self._answer_within)
         return error
 
 
 class Client:
     """A connection to Lowtide's jobs in one Temporal namespace."""
 
-    def __init__(self, temporal: TemporalClient) -> None:
+    def __init__(self, temporal: TemporalClient, answer_within: timedelta = ANSWER_WITHIN) -> None:
         """Wrap a Temporal client that was made with Lowtide's plugin."""
         self.temporal = temporal
+        self._answer_within = answer_within
 
     @classmethod
-    async def connect(cls, address: str | None = None, namespace: str | None = None) -> Self:
+    async def connect(
+        cls,
+        address: str | None = None,
+        namespace: str | None = None,
+        answer_within: timedelta = ANSWER_WITHIN,
+    ) -> Self:
         """Connect as ``TEMPORAL_*`` says, unless told otherwise. Raises ``Unreachable``."""
+        where = "an address that cannot be read"
         try:
-            return cls(await connect(address, namespace))
-        except RuntimeError as error:
-            raise Unreachable(address or DEFAULT_ADDRESS, str(error)[:200]) from error
+            where = target(address)
+            return cls(await connect(address, namespace), answer_within)
+        except (RuntimeError, ValueError) as error:
+            raise Unreachable(where, str(error)) from error
 
     def job(self, name: str, tenant: str = "default") -> JobHandle:
         """The job of that name; a full id (``job-...``) is taken as it is. Asks nothing yet."""
         job = name if name.startswith("job-") else workflow_id(tenant, name)
-        return JobHandle(self.temporal.get_workflow_handle_for(CarbonAwareJob.run, job))
+        return JobHandle(
+            self.temporal.get_workflow_handle_for(CarbonAwareJob.run, job), self._answer_within
+        )
 
     async def submit(self, manifest: JobManifest, *, rerun: bool = False) -> JobHandle:
         """Submit a job and wait for its first plan.
@@ -217,13 +237,21 @@ class Client:
         ``wait()`` returns the recorded outcome. ``rerun`` starts a failed or cancelled job anew.
 
         Raises:
-            DeadlinePassed: the deadline does not lie ahead.
+            ManifestTooLarge: its canonical form is over 24 KiB.
+            DeadlinePassed: the deadline does not lie ahead, and there is no such job.
             JobRefused: no legal region, or whatever else admission found.
             ManifestConflict: the name is taken by another manifest.
             RerunRefused: ``rerun`` of a job that neither failed nor was cancelled.
             NoWorker: the job is with Temporal and waits for a worker.
         """
-        manifest.require_deadline_after(datetime.now(UTC))
+        manifest.require_size()
+        try:
+            manifest.require_deadline_after(datetime.now(UTC))
+        except DeadlinePassed:
+            # A job's record outlives its deadline: the same manifest still finds it.
+            if rerun or not await self.job(manifest.workflow_id).exists():
+                raise
+            return await self._attach(manifest, rerun=False)
         reuse = Reuse.ALLOW_DUPLICATE_FAILED_ONLY if rerun else Reuse.REJECT_DUPLICATE
         try:
             return await self._start(manifest, reuse, rerun=rerun)
@@ -255,10 +283,14 @@ class Client:
             status = await self.temporal.execute_update_with_start_workflow(
                 CarbonAwareJob.admitted,
                 start_workflow_operation=operation,
-                rpc_timeout=ANSWER_WITHIN,
+                rpc_timeout=self._answer_within,
             )
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise NoWorker(manifest.workflow_id, ANSWER_WITHIN.total_seconds()) from error
+        except (WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowAlreadyStartedError) as error:
+            # The operation holds an error as well; unread, asyncio complains of it later.
+            await asyncio.gather(operation.workflow_handle(), return_exceptions=True)
+            if isinstance(error, WorkflowAlreadyStartedError):
+                raise
+            raise _unanswered(error, manifest.workflow_id, self._answer_within) from error
         if status.outcome is Outcome.REFUSED:
             raise JobRefused(status.message)
         return self.job(manifest.workflow_id)
@@ -276,6 +308,14 @@ class Client:
             state = found.status.name.lower() if found.status else "open"
             raise RerunRefused(manifest.workflow_id, state)
         return self.job(manifest.workflow_id)
+
+
+def _unanswered(
+    error: WorkflowUpdateRPCTimeoutOrCancelledError, job: str, waited: timedelta
+) -> BaseException:
+    """What it means that an update had no answer: no worker, or the caller gave up itself."""
+    cause = error.__cause__
+    return cause if isinstance(cause, asyncio.CancelledError) else NoWorker(job, waited)
 
 
 def _attribute(found: WorkflowExecution, key: SearchAttributeKey[Any]) -> Any:

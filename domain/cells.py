@@ -1,31 +1,36 @@
-"""The cells of one decision as arrays: rows are (region, capacity type), columns are starts.
+"""The cells of decisions as arrays with three axes: rows, jobs, starts.
 
-Every wall is a mask of its own, so that "why not Stockholm?" has an answer, and carbon and cost
-are filled in for all cells at once from the curves that the decisions of a refresh share.
+Jobs in one array decide at one moment, on one world and room, and share their rows and starts; a
+single decision is a batch of one. All walls but room are a last start for each row and job. Each
+is kept apart, so that "why not Stockholm?" has an answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.admission import is_able, offered_types
-from domain.capacity import CapacityType
-from domain.curves import Curves, Floats
-from domain.decision import DecisionInputs, SameWorld, World
-from domain.energy import it_power_w, transfer_kwh
-from domain.errors import NoLegalRegion
+from domain.curves import EXACT_S, Floats, Mask
+from domain.decision import DecisionInputs, World
 from domain.forecast import Signal
-from domain.reclaims import expected_rework_factor
-from domain.room import hour_of, hours_touched
+from domain.job import Estimate
+from domain.outlook import Outlook
+from domain.room import HOUR_S, RoomView, hour_of, hour_start
+from domain.rows import Rows
 
-Mask = NDArray[np.bool_]
+Hours = NDArray[np.int64]
+
+GRAM_DIGITS, USD_DIGITS, KWH_DIGITS = 6, 9, 9
+"""How exactly what a cell takes is told."""
+
+_NEVER = np.iinfo(np.int64).max
+"""Later than every hour."""
 
 
 class Wall(StrEnum):
@@ -38,263 +43,188 @@ class Wall(StrEnum):
     ROOM = "room"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One place: a region and how its machine is bought."""
+@dataclass(frozen=True, slots=True, eq=False)
+class FullHours:
+    """When there is no room for one more machine of a shape."""
 
-    region: str
-    zone: str
-    capacity_type: CapacityType
-    pue: float
-    usd_per_hour: float
-    rework: float
-    """Expected running time over useful time."""
+    first: int
+    next_full: Hours
+    """(rows, hours from ``first``): the next full hour, this one included."""
 
+    @classmethod
+    def of(cls, rows: Rows, room: RoomView) -> FullHours | None:
+        """Hours in which one more machine would go over the policy's limit; ``None`` for none."""
+        regions, vcpus, gpus = rows.ground.world.policy.regions, rows.needs.vcpus, rows.needs.gpus
+        full: dict[int, list[int]] = {}
+        for index, row in enumerate(rows.places):
+            limit = regions[row.region].limit(row.capacity_type)
+            held = room.reserved.get((row.region, row.capacity_type))
+            if limit is None or not held:
+                continue
+            most_vcpus, most_gpus = limit.vcpus, limit.gpus
+            hours = [
+                hour
+                for hour, taken in held.items()
+                if taken.vcpus + vcpus > most_vcpus or taken.gpus + gpus > most_gpus
+            ]
+            if hours:
+                full[index] = hours
+        if not full:
+            return None
+        first, last = min(map(min, full.values())), max(map(max, full.values()))
+        marked = np.full((len(rows.places), last - first + 2), _NEVER)
+        for index, hours in full.items():
+            marked[index, np.array(hours) - first] = hours
+        return cls(first, np.minimum.accumulate(marked[:, ::-1], axis=1)[:, ::-1])
 
-def rows_of(inputs: DecisionInputs, *, excluding: Sequence[str] = ()) -> tuple[Row, ...]:
-    """Legal and able places, by region and capacity type.
-
-    Raises:
-        NoLegalRegion: there is none; residency and ability are never dropped.
-    """
-    manifest, world = inputs.manifest, inputs.world
-    legal = world.policy.legal_regions(manifest.residency, world.catalogue)
-    rows = tuple(
-        row_of(inputs, region, kind)
-        for region in legal
-        if region not in excluding and is_able(manifest, world.policy, region)
-        for kind in offered_types(manifest, world.policy, region)
-        if world.prices.has(region, kind)
-    )
-    if rows:
-        return rows
-    if excluding:
-        # Every other region failed too: one that failed is better than none.
-        return rows_of(inputs)
-    raise NoLegalRegion(manifest.residency, "a legal region that is able to run the job")
-
-
-def row_of(inputs: DecisionInputs, region: str, capacity_type: CapacityType) -> Row:
-    """One place, whether or not the policy enables it. Raises ``MissingPrice``."""
-    world, needs = inputs.world, inputs.manifest.resources
-    found = world.catalogue.get(region)
-    hours = accounted_hours(world, inputs.manifest.runtime)
-    price = world.prices.price(region, capacity_type)
-    return Row(
-        region=region,
-        zone=found.grid_zone or "",
-        capacity_type=capacity_type,
-        pue=found.pue,
-        usd_per_hour=world.prices.usd_per_hour(
-            region, capacity_type, needs.vcpus, needs.memory_gib, needs.gpus
-        ),
-        rework=expected_rework_factor(price.reclaims_per_hour, hours),
-    )
-
-
-def accounted_hours(world: World, duration: timedelta) -> float:
-    """Hours as energy and cost count them."""
-    return duration.total_seconds() * world.time_scale / 3600
-
-
-def power_kw(inputs: DecisionInputs) -> float:
-    """IT load of the job."""
-    needs = inputs.manifest.resources
-    return (
-        it_power_w(
-            inputs.world.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model
-        )
-        / 1000
-    )
-
-
-@lru_cache(maxsize=8)
-def _curves(key: SameWorld) -> Mapping[Signal, Curves]:
-    found = {}
-    for signal in Signal:
-        series = [item for item in key.world.forecasts if item.signal is signal]
-        if series:
-            found[signal] = Curves.of(series)
-    return found
-
-
-def curves_of(world: World) -> Mapping[Signal, Curves]:
-    """The world's curves by signal; made once for each world, which decisions share."""
-    return _curves(SameWorld(world))
-
-
-def fresh_zones(inputs: DecisionInputs, signal: Signal) -> frozenset[str]:
-    """Zones whose forecast is young enough and covers now."""
-    oldest = inputs.now - inputs.world.policy.forecast_max_age
-    return frozenset(
-        item.zone
-        for item in inputs.world.forecasts
-        if item.signal is signal
-        and item.issued_at >= oldest
-        and item.start <= inputs.now < item.end
-    )
+    def after(self, begins: Hours) -> Hours:
+        """(rows, begins): the next full hour from each hour on."""
+        place = np.clip(begins - self.first, 0, self.next_full.shape[1] - 1)
+        return self.next_full.take(place, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """All cells of one decision under one signal, or under none."""
+    """All cells of some jobs under one signal, or under none."""
 
-    inputs: DecisionInputs
-    rows: tuple[Row, ...]
-    signal: Signal | None
+    jobs: Sequence[DecisionInputs]
+    rows: Rows
+    outlook: Outlook | None
+    """``None``: by cost alone."""
     starts_s: Floats
-    """(starts,): clock seconds after now; the first is now itself."""
-    cuts: dict[Wall, int] = field(default_factory=dict)
+    """(starts,): clock seconds after now, which is the first."""
+
+    @property
+    def world(self) -> World:
+        """The jobs' world."""
+        return self.rows.ground.world
+
+    @property
+    def now(self) -> datetime:
+        """The jobs' moment."""
+        return self.jobs[0].now
+
+    def instant(self, start: int) -> datetime:
+        """When the cells of one start begin."""
+        return self.now + timedelta(seconds=float(self.starts_s[start]))
+
+    # ── what a run takes ─────────────────────────────────────────────────────────────────────
 
     @cached_property
     def carbon_g(self) -> Floats:
-        """(rows, starts): expected grams of the signal; all 0 without one."""
-        return self.grams(self.signal) if self.signal else np.zeros(self.shape)
+        """(rows, jobs, starts): expected grams of the signal; all 0 without one."""
+        if self.outlook is None:
+            return np.zeros((len(self.rows.places), len(self.jobs), len(self.starts_s)))
+        manifests = [job.manifest for job in self.jobs]
+        return self.outlook.grams(manifests, self.starts_s, self.energy_kwh)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, starts)."""
-        return len(self.rows), len(self.starts_s)
+    @cached_property
+    def energy_kwh(self) -> Floats:
+        """(rows, jobs): PUE and rework included."""
+        return self.rows.power_kw * self._hours * self.rows.pue
 
     @cached_property
     def cost_usd(self) -> Floats:
-        """(rows, 1): expected dollars. Prices stand still today, so no start differs."""
-        world = self.inputs.world
-        hours = accounted_hours(world, self.inputs.manifest.runtime)
-        return np.array(
-            [[row.usd_per_hour * hours * row.rework + self._egress(row)] for row in self.rows]
+        """(rows, jobs): expected dollars. Prices stand still today, so no start differs."""
+        cost = self.rows.usd_per_hour * self._hours
+        for index, job in enumerate(self.jobs):
+            for item in job.manifest.inputs:
+                cost[:, index] += item.gib * self.rows.egress_usd_per_gib(item.region)
+        return cost
+
+    @cached_property
+    def _hours(self) -> Floats:
+        """(rows, jobs): running hours as energy and cost count them, rework included."""
+        scale = self.world.time_scale
+        hours = [job.manifest.runtime.total_seconds() * scale / HOUR_S for job in self.jobs]
+        running: Floats = self.rows.rework(hours) * hours
+        return running
+
+    def estimate(self, row: int, job: int, start: int) -> Estimate:
+        """What a run of one cell is expected to take, by every signal that covers it."""
+        manifest, energy_kwh = self.jobs[job].manifest, float(self.energy_kwh[row, job])
+        grams: dict[Signal, float | None] = dict.fromkeys(Signal)
+        for signal, outlook in self._outlooks.items():
+            found = outlook.grams_at(manifest, row, float(self.starts_s[start]), energy_kwh)
+            grams[signal] = None if found is None else round(found, GRAM_DIGITS)
+        return Estimate(
+            energy_kwh=round(energy_kwh, KWH_DIGITS),
+            average_carbon_g=grams[Signal.AVERAGE],
+            marginal_carbon_g=grams[Signal.MARGINAL],
+            cost_usd=round(float(self.cost_usd[row, job]), USD_DIGITS),
         )
 
     @cached_property
+    def _outlooks(self) -> dict[Signal, Outlook]:
+        """Every signal's, whether or not it steers."""
+        steering = {self.outlook.signal: self.outlook} if self.outlook else {}
+        others = self.rows.ground.curves.keys() - steering.keys()
+        return steering | {signal: Outlook.of(self.rows, signal, self.now) for signal in others}
+
+    # ── walls ────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
     def feasible(self) -> Mask:
-        """(rows, starts): within every wall."""
-        return self.within(())
+        """(rows, jobs, starts): within every wall."""
+        last_s = np.minimum(self._last_covered_s, self._last_in_time_s)
+        last_s = np.where(self._fresh & self.affordable, last_s + EXACT_S, -np.inf)
+        feasible: Mask = self.starts_s <= last_s[..., None]
+        if self._full is not None:
+            feasible &= self.has_room(self.starts_s)
+        return feasible
 
-    def within(self, dropped: Sequence[Wall]) -> Mask:
-        """(rows, starts): within every wall but those dropped; counts what each wall cuts."""
-        walls = {
-            Wall.STALE: self._fresh,
-            Wall.HORIZON: self._horizon,
-            Wall.DEADLINE: self._deadline,
-            Wall.COST: self._ceiling,
-            Wall.ROOM: self._room,
-        }
-        left = np.ones(self.shape, dtype=np.bool_)
-        for wall, mask in walls.items():
-            if wall in dropped:
-                continue
-            before = int(left.sum())
-            left = left & mask()
-            self.cuts[wall] = before - int(left.sum())
-        return left
+    def left_by_wall(self) -> dict[Wall, Mask]:
+        """(rows, jobs, starts) for each wall, in order: what it and those before it leave."""
+        last_s = np.full((*self.cost_usd.shape, 1), np.inf)
+        left = {}
+        for wall, walled_s in (
+            (Wall.STALE, np.where(self._fresh, np.inf, -np.inf)),
+            (Wall.HORIZON, self._last_covered_s),
+            (Wall.DEADLINE, self._last_in_time_s),
+            (Wall.COST, np.where(self.affordable, np.inf, -np.inf)),
+        ):
+            last_s = np.minimum(last_s, walled_s[..., None] + EXACT_S)
+            left[wall] = self.starts_s <= last_s
+        return {**left, Wall.ROOM: self.feasible}
 
-    def grams(self, signal: Signal) -> Floats:
-        """(rows, starts): integral of intensity over the run x power x PUE x rework, plus moving
-        the inputs at the mean of both ends' intensity over the same time.
-        """
-        inputs = self.inputs
-        curves = curves_of(inputs.world)[signal]
-        known = np.array([curves.zones.get(row.zone, 0) for row in self.rows], dtype=np.intp)
-        begin = (
-            curves.seconds(inputs.now)
-            + inputs.world.policy.start_up.total_seconds()
-            + self.starts_s
-        )
-        runtime_s = inputs.manifest.runtime.total_seconds()
-        seconds = curves.integral(known, begin, runtime_s)
-        factor = np.array(
-            [[row.pue * row.rework * inputs.world.time_scale / 3600] for row in self.rows]
-        )
-        grams: Floats = seconds * factor * power_kw(inputs)
-        for item in inputs.manifest.inputs:
-            kwh = transfer_kwh(inputs.world.methodology, item.gib)
-            zone = inputs.world.catalogue.get(item.region).grid_zone or ""
-            moved = np.array([[float(row.region != item.region)] for row in self.rows])
-            here = seconds / runtime_s
-            source = curves.zones.get(zone)
-            there = (
-                here
-                if source is None
-                else curves.integral(np.array([source]), begin, runtime_s) / runtime_s
-            )
-            grams += moved * kwh * (here + there) / 2
-        return grams
-
-    def _egress(self, row: Row) -> float:
-        prices = self.inputs.world.prices
-        return sum(
-            item.gib * prices.egress_usd_per_gib(item.region, row.region)
-            for item in self.inputs.manifest.inputs
-        )
-
+    @property
     def _fresh(self) -> Mask:
-        if self.signal is None:
-            return np.ones((len(self.rows), 1), dtype=np.bool_)
-        fresh = fresh_zones(self.inputs, self.signal)
-        return np.array([[row.zone in fresh] for row in self.rows])
+        """(rows, 1)."""
+        return self.outlook.fresh[:, None] if self.outlook else np.array([[True]])
 
-    def _horizon(self) -> Mask:
-        if self.signal is None:
-            return np.ones((len(self.rows), 1), dtype=np.bool_)
-        inputs = self.inputs
-        curves = curves_of(inputs.world)[self.signal]
-        ends = np.array([[curves.ends_s[curves.zones.get(row.zone, 0)]] for row in self.rows])
-        needs = inputs.world.policy.start_up + inputs.manifest.runtime
-        mask: Mask = (
-            curves.seconds(inputs.now) + self.starts_s + needs.total_seconds() <= ends + _EPSILON_S
-        )
-        return mask
+    @cached_property
+    def _last_covered_s(self) -> Floats:
+        """(rows, jobs): the last start within the horizon, clock seconds after now."""
+        if self.outlook is None:
+            return np.array([[np.inf]])
+        return self.outlook.last_covered_s([job.manifest for job in self.jobs])
 
-    def _deadline(self) -> Mask:
-        inputs = self.inputs
-        latest = {
-            CapacityType.SPOT: inputs.latest_spot_start,
-            CapacityType.ON_DEMAND: inputs.latest_on_demand_start,
-        }
-        walls = np.array(
-            [[(latest[row.capacity_type] - inputs.now).total_seconds()] for row in self.rows]
-        )
-        mask: Mask = self.starts_s <= walls
-        return mask
+    @cached_property
+    def _last_in_time_s(self) -> Floats:
+        """(rows, jobs): the last start within the deadline wall of the row's capacity type."""
+        spot_s = [(job.latest_spot_start - job.now).total_seconds() for job in self.jobs]
+        other_s = [(job.latest_on_demand_start - job.now).total_seconds() for job in self.jobs]
+        return np.where(self.rows.is_spot, spot_s, other_s)
 
-    def _ceiling(self) -> Mask:
-        inputs = self.inputs
-        hourly = inputs.world.policy.max_usd_per_vcpu_hour or float("inf")
-        vcpus = inputs.manifest.resources.vcpus
-        per_vcpu = np.array([[row.usd_per_hour / vcpus] for row in self.rows])
-        return (self.cost_usd <= (inputs.manifest.max_cost_usd or float("inf"))) & (
-            per_vcpu <= hourly
-        )
+    @cached_property
+    def affordable(self) -> Mask:
+        """(rows, jobs): within the job's ceiling and the policy's."""
+        most = [job.manifest.max_cost_usd or np.inf for job in self.jobs]
+        affordable: Mask = self.rows.within_ceiling & (self.cost_usd <= most)
+        return affordable
 
-    def _room(self) -> Mask:
-        inputs, needs = self.inputs, self.inputs.manifest.resources
-        first = hour_of(inputs.now)
-        touched = [
-            hours_touched(inputs.now + timedelta(seconds=float(start)), inputs.worst_case)
-            for start in (self.starts_s[0], self.starts_s[-1])
-        ]
-        full = np.zeros((len(self.rows), touched[-1].stop - first + 1), dtype=np.int32)
-        for index, row in enumerate(self.rows):
-            limit = inputs.world.policy.regions[row.region].limit(row.capacity_type)
-            held = inputs.room.reserved.get((row.region, row.capacity_type), {})
-            for hour, taken in held.items():
-                if (
-                    limit is not None
-                    and first <= hour < touched[-1].stop
-                    and (
-                        taken.vcpus + needs.vcpus > limit.vcpus
-                        or taken.gpus + needs.gpus > limit.gpus
-                    )
-                ):
-                    full[index, hour - first + 1] = 1
-        before = np.cumsum(full, axis=1)
-        offset = (inputs.now.timestamp() - first * 3600) + self.starts_s
-        begin = np.floor(offset / 3600).astype(np.intp)
-        worst_s = inputs.worst_case.total_seconds()
-        end = np.floor((offset + worst_s - 1e-6) / 3600).astype(np.intp) + 1
-        mask: Mask = before[:, np.minimum(end, before.shape[1] - 1)] == before[:, begin]
-        return mask
+    @cached_property
+    def _full(self) -> FullHours | None:
+        return FullHours.of(self.rows, self.jobs[0].room)
 
-
-_EPSILON_S = 1e-6
-"""Datetimes are exact to a microsecond, their differences as floats nearly so."""
+    def has_room(self, starts_s: Floats) -> Mask:
+        """(rows, jobs, starts): whether there is room all along a worst case."""
+        if self._full is None:
+            return np.ones((len(self.rows.places), len(self.jobs), len(starts_s)), dtype=np.bool_)
+        hour = hour_of(self.now)
+        begins_s = (self.now - hour_start(hour)).total_seconds() + starts_s
+        worst_s = np.array([[job.worst_case.total_seconds()] for job in self.jobs])
+        begins = np.floor((begins_s + EXACT_S) / HOUR_S).astype(np.int64) + hour
+        ends = np.ceil((begins_s + worst_s - EXACT_S) / HOUR_S).astype(np.int64) + hour
+        has_room: Mask = self._full.after(begins)[:, None] >= ends
+        return has_room

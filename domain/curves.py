@@ -1,8 +1,9 @@
 """Series as cumulative curves: the integral over any stretch of time is two look-ups.
 
-A forecast is piecewise constant, so its cumulative is piecewise linear. All zones share one grid
-with the smallest step among them; a look-up between edges interpolates linearly, which is exact
-wherever a zone's own steps lie on the common grid (providers issue on multiples of five minutes).
+A forecast is piecewise constant, so its cumulative is piecewise linear. All zones of a signal
+share one grid with the smallest step among them; a look-up between edges interpolates linearly,
+which is exact where each zone's own edges lie on the common grid, as those of clock hours and
+their parts do.
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ from numpy.typing import NDArray
 from domain.forecast import Forecast
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+EXACT_S = 5e-7
+"""Half a microsecond: datetimes are exact to one, sums of their differences as floats nearly."""
+
+NO_FORECAST = -1
+"""The row of a zone that has no forecast: never fresh, its horizon never reached."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """Cumulative intensities of several zones, from ``origin``, in (gCO2eq/kWh) x clock seconds."""
+    """Cumulative intensities of several zones, from ``origin``, in (gCO2eq/kWh) x clock seconds.
+
+    Arrays have one row a zone and, last, one for every zone without a forecast.
+    """
 
     origin: datetime
     step_s: float
@@ -29,63 +40,89 @@ class Curves:
     """Zone -> row."""
     cumulative: Floats
     """(zones, edges); flat beyond a zone's horizon, which ``ends_s`` tells."""
-    ends_s: Floats
-    """(zones,): each zone's horizon, clock seconds after ``origin``."""
+    rises: Floats
+    """(zones, edges): from each edge to the next."""
+    issued_s: Floats
+    """(zones,): when each forecast was issued, clock seconds after ``origin``."""
     starts_s: Floats
-    """(zones,): where each zone's series begins."""
+    """(zones,): where each series begins."""
+    ends_s: Floats
+    """(zones,): each zone's horizon."""
 
     @classmethod
     def of(cls, forecasts: Sequence[Forecast]) -> Curves:
         """Curves of one signal's forecasts; at least one."""
         origin = min(item.start for item in forecasts)
         step_s = min(item.step_s for item in forecasts)
-        last = max((item.end - origin).total_seconds() for item in forecasts)
-        edges = np.arange(0.0, last + step_s * 1.5, step_s)
-        rows, starts, ends = [], [], []
-        for item in forecasts:
-            begin = (item.start - origin).total_seconds()
-            own = begin + item.step_s * np.arange(len(item.values) + 1)
+        last_s = max((item.end - origin).total_seconds() for item in forecasts)
+        edges = np.arange(0.0, last_s + step_s * 1.5, step_s)
+        cumulative = np.zeros((len(forecasts) + 1, len(edges)))
+        times = np.full((3, len(forecasts) + 1), -np.inf)
+        for row, item in enumerate(forecasts):
+            begin_s = (item.start - origin).total_seconds()
+            own = begin_s + item.step_s * np.arange(len(item.values) + 1)
             total = np.concatenate(([0.0], np.cumsum(np.asarray(item.values) * item.step_s)))
-            rows.append(np.interp(edges, own, total))
-            starts.append(begin)
-            ends.append(float(own[-1]))
+            cumulative[row] = np.interp(edges, own, total)
+            times[:, row] = [
+                (instant - origin).total_seconds()
+                for instant in (item.issued_at, item.start, item.end)
+            ]
+        issued_s, starts_s, ends_s = times
         return cls(
             origin=origin,
             step_s=step_s,
             zones={item.zone: row for row, item in enumerate(forecasts)},
-            cumulative=np.array(rows),
-            ends_s=np.array(ends),
-            starts_s=np.array(starts),
+            cumulative=cumulative,
+            rises=np.diff(cumulative, axis=1, append=cumulative[:, -1:]),
+            issued_s=issued_s,
+            starts_s=starts_s,
+            ends_s=ends_s,
         )
 
+    def row(self, zone: str | None) -> int:
+        """The row of a zone, ``NO_FORECAST`` where there is none."""
+        return NO_FORECAST if zone is None else self.zones.get(zone, NO_FORECAST)
+
     def seconds(self, instant: datetime) -> float:
-        """An instant on this grid."""
+        """An instant on this grid: clock seconds after ``origin``."""
         return (instant - self.origin).total_seconds()
 
-    def edges_after(self, instant: datetime, until: datetime) -> Floats:
-        """Grid edges in (instant, until], clock seconds after ``origin``."""
-        first = int(np.floor(self.seconds(instant) / self.step_s)) + 1
-        last = int(np.floor(self.seconds(until) / self.step_s))
+    def fresh(self, now: datetime, max_age: timedelta) -> Mask:
+        """(zones,): forecasts that are young enough and cover ``now``."""
+        now_s, oldest_s = self.seconds(now), self.seconds(now - max_age)
+        return (self.issued_s >= oldest_s) & (self.starts_s <= now_s) & (now_s < self.ends_s)
+
+    def edges_between(self, after_s: float, until_s: float) -> Floats:
+        """Grid edges in (after, until], as far as the forecasts reach."""
+        first = int(np.floor((after_s + EXACT_S) / self.step_s)) + 1
+        last = int(np.floor((until_s + EXACT_S) / self.step_s))
         last = min(last, self.cumulative.shape[1] - 1)
         return self.step_s * np.arange(max(first, 0), last + 1)
 
-    def at(self, instant_s: float) -> datetime:
-        """The instant of a place on this grid."""
-        return self.origin + timedelta(seconds=instant_s)
+    def means(self, begins_s: Floats, durations_s: Floats) -> Floats:
+        """(zones, durations, begins): each zone's mean intensity, gCO2eq/kWh.
 
-    def integral(self, rows: NDArray[np.intp], begin_s: Floats, duration_s: float) -> Floats:
-        """(rows, starts): integral over ``duration_s`` from each start."""
-        table = self.cumulative[rows]
-        return look_up(table, begin_s + duration_s, self.step_s) - look_up(
-            table, begin_s, self.step_s
-        )
+        No begin lies before ``origin``. Beyond its horizon a zone adds nothing.
 
+        Args:
+            begins_s: (begins,) on this grid.
+            durations_s: (durations, 1) of runs that begin there, clock seconds.
+        """
+        place = np.concatenate((begins_s[None, :], begins_s + durations_s)) / self.step_s
+        np.minimum(place, self.cumulative.shape[1] - 1, out=place)
+        left = place.astype(np.intp)
+        values = self.rises.take(left, axis=1)
+        values *= place - left
+        values += self.cumulative.take(left, axis=1)
+        means: Floats = (values[:, 1:] - values[:, :1]) / durations_s
+        return means
 
-def look_up(cumulative: Floats, at_s: Floats, step_s: float) -> Floats:
-    """Values of cumulative curves (rows, edges) at places on the grid, linear between edges."""
-    place = np.clip(at_s / step_s, 0.0, cumulative.shape[1] - 1.0)
-    left = np.minimum(place.astype(np.intp), cumulative.shape[1] - 2)
-    share = place - left
-    low = cumulative[:, left]
-    values: Floats = low + (cumulative[:, left + 1] - low) * share
-    return values
+    def mean(self, row: int, begin_s: float, duration_s: float) -> float:
+        """The same for one zone and one run."""
+        return (self._at(row, begin_s + duration_s) - self._at(row, begin_s)) / duration_s
+
+    def _at(self, row: int, at_s: float) -> float:
+        place = min(at_s / self.step_s, self.cumulative.shape[1] - 1)
+        left = int(place)
+        value = self.cumulative[row, left] + self.rises[row, left] * (place - left)
+        return float(value)

@@ -65,6 +65,8 @@ class DecisionInputs:
     now: datetime
     deadline: datetime
     """The manifest's, or what an override changed it to."""
+    submitted_at: datetime | None = None
+    """When the job was submitted, where that was before ``now``: the counterfactual starts then."""
     start_now: bool = False
     """Urgent by manifest or override: only cells that start now."""
     reclaims: int = 0

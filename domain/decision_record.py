@@ -48,6 +48,7 @@ def decision_data(
         "reason": reason.value,
         "now": inputs.now.isoformat(),
         "deadline": inputs.deadline.isoformat(),
+        "submitted_at": inputs.submitted_at and inputs.submitted_at.isoformat(),
         "time_scale": inputs.world.time_scale,
         "start_now": inputs.start_now,
         "reclaims": inputs.reclaims,
@@ -77,12 +78,14 @@ def inputs_of(data: Mapping[str, Any], blob: BlobOf) -> DecisionInputs:
         return found
 
     hashes, incumbent, counterfactual = data["inputs"], data["incumbent"], data["counterfactual"]
+    submitted_at = data["submitted_at"]
     return DecisionInputs(
         manifest=JobManifest.model_validate_json(content(hashes["manifest"])),
         world=_world(_WorldContents.named(hashes, content), float(data["time_scale"])),
         room=RoomView.from_json(json.loads(content(hashes["room"]))),
         now=datetime.fromisoformat(data["now"]),
         deadline=datetime.fromisoformat(data["deadline"]),
+        submitted_at=submitted_at and datetime.fromisoformat(submitted_at),
         start_now=data["start_now"],
         reclaims=data["reclaims"],
         incumbent=incumbent and Cell.model_validate(incumbent),

@@ -139,6 +139,9 @@ def embodied_g(methodology: Methodology, vcpus: float, gpus: int, hours: float) 
     )
 
 
-def transfer_kwh(methodology: Methodology, gb: float) -> float:
-    """Energy to move data between regions."""
-    return gb * methodology.network_kwh_per_gb
+GB_PER_GIB = 2**30 / 10**9
+
+
+def transfer_kwh(methodology: Methodology, gib: float) -> float:
+    """Energy to move data between regions; the coefficient is per decimal gigabyte."""
+    return gib * GB_PER_GIB * methodology.network_kwh_per_gb

@@ -13,9 +13,10 @@ LowtideError
     │   ├── MissingPrice
     │   ├── ManifestConflict         the name is taken by another manifest
     │   └── UnknownJob               no job was ever admitted under the name
-    ├── InvalidManifest              one Problem for each faulty field
-    ├── InvalidPolicy
-    ├── InvalidSettings
+    ├── InvalidFields                one Problem for each faulty field
+    │   ├── InvalidManifest
+    │   ├── InvalidPolicy
+    │   └── InvalidSettings
     ├── ResidencyViolation           a dispatch to a region that residency does not allow
     ├── RoomTaken                    a claim lost the race for room; decide again
     ├── ChainBroken                  an event or root does not follow the newest one
@@ -59,25 +60,28 @@ class InvalidInput(DomainError):
         super().__init__(str(self.problem))
 
 
-def _known(value: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
-    shown = close or names[:12]
-    return ("did you mean " if close else "one of ") + ", ".join(shown)
+def near(value: str, known: Iterable[str]) -> str:
+    """``, perhaps a, b``: known names that a misspelt one may have meant; else nothing."""
+    close = difflib.get_close_matches(value, sorted(known), n=3, cutoff=0.6)
+    return ", perhaps " + ", ".join(close) if close else ""
 
 
 class UnknownRegion(InvalidInput):
     """The catalogue has no such region."""
 
     def __init__(self, region: str, known: Iterable[str], field: str = "region") -> None:
-        super().__init__(field, region, _known(region, known))
+        super().__init__(
+            field, region, f"a region that `lowtide regions` lists{near(region, known)}"
+        )
 
 
 class UnknownResidency(InvalidInput):
     """The policy defines no such residency class."""
 
     def __init__(self, residency: str, known: Iterable[str]) -> None:
-        super().__init__("residency", residency, _known(residency, known))
+        super().__init__(
+            "residency", residency, "a class of the policy: " + ", ".join(sorted(known))
+        )
 
 
 class DeadlinePassed(InvalidInput):
@@ -92,9 +96,9 @@ class DeadlinePassed(InvalidInput):
 class ManifestTooLarge(InvalidInput):
     """The manifest is over its size limit."""
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: str, limit: int) -> None:
         super().__init__(
-            "manifest", f"{size} bytes", f"at most {limit} bytes; put large settings in storage"
+            "manifest", size, f"at most {limit} bytes; put large settings where the job reads them"
         )
 
 
@@ -142,20 +146,24 @@ class UnknownJob(InvalidInput):
         super().__init__("job", job, "the workflow id of an admitted job, as job-default-nightly")
 
 
-class InvalidManifest(DomainError):
-    """Fields of a manifest that are not allowed."""
+class InvalidFields(DomainError):
+    """Several fields of one document have values that are not allowed."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
         super().__init__("; ".join(map(str, problems)))
 
 
-class InvalidPolicy(DomainError):
-    """Fields of a policy that are not allowed."""
+class InvalidManifest(InvalidFields):
+    """A manifest is not as it should be."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems)))
+
+class InvalidPolicy(InvalidFields):
+    """A policy is not as it should be."""
+
+
+class InvalidSettings(InvalidFields):
+    """Settings are not as they should be."""
 
 
 class ResidencyViolation(DomainError):
@@ -163,14 +171,6 @@ class ResidencyViolation(DomainError):
 
     def __init__(self, region: str, residency: str) -> None:
         super().__init__(f"residency '{residency}' does not allow {region}: nothing was submitted")
-
-
-class InvalidSettings(DomainError):
-    """Settings that are not allowed."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems)))
 
 
 class RoomTaken(DomainError):

@@ -47,6 +47,12 @@ class Forecast:
         """The horizon: beyond it there are no cells."""
         return self.start + timedelta(seconds=self.step_s * len(self.values))
 
+    def at(self, instant: datetime) -> float | None:
+        """Intensity at an instant; ``None`` outside the series."""
+        if not self.start <= instant < self.end:
+            return None
+        return self.values[int((instant - self.start).total_seconds() // self.step_s)]
+
     def as_json(self) -> dict[str, Any]:
         """Plain data for canonical JSON; ``from_json`` is its inverse."""
         return {

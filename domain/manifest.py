@@ -11,48 +11,89 @@ import hashlib
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 import rfc8785
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
-    model_validator,
 )
 
+from domain.documents import read_document
 from domain.errors import DeadlinePassed, InvalidManifest, ManifestTooLarge, Problem
+from domain.problems import malformed, problems_of, shown
 
 MAX_CANONICAL_BYTES = 24 * 1024
 """The manifest stands once in each workflow history; Temporal warns at 256 KiB a payload, and a
 fleet's histories are kept for weeks."""
 
-MAX_FILE_BYTES = 1024 * 1024
-"""A file above this is refused unread: no honest manifest is near it."""
+MAX_FILE_BYTES = 128 * 1024
+"""A file above this is refused unread: five canonical manifests would fit into it."""
+
+EXAMPLE = "examples/manifest.yaml"
+"""Documents every field."""
+
+LONGEST_RUN = timedelta(days=366)
+LAST_YEAR = 2200
+"""With these, no sum of a date and durations overflows, wherever one is reckoned."""
 
 _DURATION = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
-_NAME = r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$"
 
 
 def parse_duration(value: object) -> object:
     """Accept ``90s``, ``40m``, ``1h30m``, ``2d`` beside what Pydantic takes (seconds, ISO 8601)."""
     if isinstance(value, str) and value and (match := _DURATION.match(value.strip())):
-        days, hours, minutes, seconds = match.groups()
-        return timedelta(
-            days=int(days or 0),
-            hours=int(hours or 0),
-            minutes=int(minutes or 0),
-            seconds=float(seconds or 0),
-        )
+        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        try:
+            return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        except OverflowError:
+            return value
+    return value
+
+
+def _form(pattern: str, words: str) -> AfterValidator:
+    """A text of this form, told in words where it is not."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
+def _within_reach(value: datetime) -> datetime:
+    if value.year > LAST_YEAR:
+        raise ValueError(f"an instant up to the year {LAST_YEAR}")
     return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Deadline = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+Name = Annotated[
+    str,
+    _form(
+        r"(?!job-)[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?",
+        "lower-case letters, digits and inner hyphens, 48 at most, as align-sample-17; job- at its"
+        " beginning marks a full id",
+    ),
+]
+Tenant = Annotated[
+    str, _form(r"[a-z0-9]{1,32}", "lower-case letters and digits, 32 at most, as genomics")
+]
+Text = Annotated[str, _form(r"[^\x00]*", "text without NUL")]
+Variable = Annotated[
+    str, _form(r"(?!LOWTIDE_)[^=\x00]+", "a name without = and without LOWTIDE_, which is ours")
+]
 
 
 class Flexibility(StrEnum):
@@ -62,49 +103,52 @@ class Flexibility(StrEnum):
     URGENT = "urgent"
 
 
-class Resources(BaseModel):
-    """What one run of the job needs at once."""
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Resources(_Part):
+    """What one run of the job needs at once."""
 
     vcpus: float = Field(gt=0, le=100_000)
     memory_gib: float = Field(gt=0, le=1_000_000)
     gpus: int = Field(default=0, ge=0, le=1024)
-    gpu_model: str | None = None
+    gpu_model: str | None = Field(default=None, validate_default=True)
 
-    @model_validator(mode="after")
-    def _gpu_model_with_gpus(self) -> Self:
-        if self.gpus and not self.gpu_model:
-            raise ValueError("gpu_model is needed when gpus is above 0, as 't4' or 'a100-80'")
-        return self
+    @field_validator("gpu_model")
+    @classmethod
+    def _named_with_gpus(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("gpus") and not value:
+            raise ValueError("a model, as t4 or a100-80, when gpus is above 0")
+        return value
 
 
-class InputData(BaseModel):
+class InputData(_Part):
     """Data that the job reads; moving it between regions costs carbon and money."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    uri: str
+    uri: Text
     region: str
     gib: float = Field(ge=0)
 
 
-class JobManifest(BaseModel):
-    """One deferrable batch job. ``examples/manifest.yaml`` documents every field."""
+class JobManifest(_Part):
+    """One deferrable batch job. ``examples/manifest.yaml`` documents every field.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Its constructor raises Pydantic's ``ValidationError``; ``parse_manifest`` and
+    ``read_manifest`` raise ``InvalidManifest``.
+    """
 
-    name: str = Field(pattern=_NAME)
+    name: Name
     """Unique within the tenant: the workflow id is ``job-<tenant>-<name>``."""
-    tenant: str = Field(default="default", pattern=r"^[a-z0-9]{1,32}$")
+    tenant: Tenant = "default"
     """No hyphens, so that two (tenant, name) pairs never share a workflow id."""
-    job_class: str = Field(default="batch", pattern=_NAME)
-    image: str = Field(min_length=1)
-    command: tuple[str, ...] = ()
-    environment: dict[str, str] = Field(default_factory=dict)
+    job_class: Name = "batch"
+    image: Text = Field(min_length=1)
+    command: tuple[Text, ...] = ()
+    environment: dict[Variable, Text] = Field(default_factory=dict)
     """Plain settings only. Secrets belong to the platform's secret store."""
     resources: Resources
-    deadline: AwareDatetime
+    deadline: Deadline
     """Finished by, not started by."""
     runtime: Duration
     """Expected duration of one undisturbed run."""
@@ -124,31 +168,19 @@ class JobManifest(BaseModel):
 
     @field_validator("runtime", "p95_runtime", "max_runtime")
     @classmethod
-    def _positive(cls, value: timedelta) -> timedelta:
-        if value <= timedelta(0):
-            raise ValueError("a duration above zero is needed, as '40m'")
+    def _in_range(cls, value: timedelta) -> timedelta:
+        if not timedelta(0) < value <= LONGEST_RUN:
+            raise ValueError(f"a duration above zero, as 40m, and {LONGEST_RUN.days} days at most")
         return value
 
-    @field_validator("environment")
+    @field_validator("p95_runtime", "max_runtime")
     @classmethod
-    def _own_prefix_is_ours(cls, value: dict[str, str]) -> dict[str, str]:
-        taken = sorted(key for key in value if key.startswith("LOWTIDE_"))
-        if taken:
-            raise ValueError(f"{taken[0]} is set by Lowtide; choose a name without LOWTIDE_")
+    def _in_order(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        shorter = "runtime" if info.field_name == "p95_runtime" else "p95_runtime"
+        least = info.data.get(shorter)
+        if least is not None and value < least:
+            raise ValueError(f"at least {shorter}, which is {least}")
         return value
-
-    @model_validator(mode="after")
-    def _runtimes_in_order(self) -> Self:
-        if self.p95_runtime < self.runtime:
-            raise ValueError(
-                f"p95_runtime ({self.p95_runtime}) must be at least runtime ({self.runtime})"
-            )
-        if self.max_runtime < self.p95_runtime:
-            raise ValueError(
-                f"max_runtime ({self.max_runtime}) must be at least p95_runtime"
-                f" ({self.p95_runtime})"
-            )
-        return self
 
     @property
     def workflow_id(self) -> str:
@@ -163,6 +195,12 @@ class JobManifest(BaseModel):
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical form: genesis of the job's ledger chain."""
         return hashlib.sha256(self.canonical()).hexdigest()
+
+    def require_size(self) -> None:
+        """Raise ``ManifestTooLarge`` where the canonical form is over ``MAX_CANONICAL_BYTES``."""
+        size = len(self.canonical())
+        if size > MAX_CANONICAL_BYTES:
+            raise ManifestTooLarge(f"{size} bytes in canonical form", MAX_CANONICAL_BYTES)
 
     def require_deadline_after(self, now: datetime) -> None:
         """Raise ``DeadlinePassed`` unless the deadline lies after ``now``."""
@@ -179,20 +217,18 @@ def parse_manifest(data: object) -> JobManifest:
     """Make a manifest of plain data, as JSON or YAML gives it.
 
     Raises:
-        InvalidManifest: with one ``Problem`` (field, value, what is allowed) for each fault.
+        InvalidManifest: with a ``Problem`` (field, value, what is allowed) for each fault, the
+            first ``MAX_PROBLEMS`` of them.
         ManifestTooLarge: the canonical form is over ``MAX_CANONICAL_BYTES``.
     """
     if not isinstance(data, dict):
-        raise InvalidManifest(
-            (Problem("manifest", type(data).__name__, "a mapping of fields, as in examples/"),)
-        )
+        raise InvalidManifest((Problem("manifest", shown(data), f"fields, as in {EXAMPLE}"),))
     try:
         manifest = JobManifest.model_validate(data)
     except ValidationError as error:
-        raise InvalidManifest(tuple(_problem(item) for item in error.errors())) from None
-    size = len(manifest.canonical())
-    if size > MAX_CANONICAL_BYTES:
-        raise ManifestTooLarge(size, MAX_CANONICAL_BYTES)
+        known = JobManifest.model_fields | Resources.model_fields | InputData.model_fields
+        raise InvalidManifest(problems_of(error, "manifest", known, EXAMPLE)) from None
+    manifest.require_size()
     return manifest
 
 
@@ -207,17 +243,16 @@ def read_manifest(text: str, *, now: datetime, deadline: str | None = None) -> J
         ManifestTooLarge: the text is over ``MAX_FILE_BYTES``.
     """
     if len(text) > MAX_FILE_BYTES:
-        raise ManifestTooLarge(len(text), MAX_FILE_BYTES)
+        raise ManifestTooLarge(f"over {MAX_FILE_BYTES} bytes of text", MAX_FILE_BYTES)
     try:
-        data: Any = yaml.safe_load(text)
+        data = read_document(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the text"
-        raise InvalidManifest((Problem("manifest", place, "well-formed YAML or JSON"),)) from None
+        raise InvalidManifest((malformed("manifest", error),)) from None
     if isinstance(data, dict):
         if deadline is not None:
             data["deadline"] = deadline
-        data["deadline"] = resolve_deadline(data.get("deadline"), now)
+        if "deadline" in data:
+            data["deadline"] = resolve_deadline(data["deadline"], now)
     return parse_manifest(data)
 
 
@@ -225,17 +260,6 @@ def resolve_deadline(value: object, now: datetime) -> object:
     """Turn ``+8h`` into an instant; anything else is returned for the manifest to check."""
     if isinstance(value, str) and value.startswith("+"):
         wait = parse_duration(value[1:])
-        if isinstance(wait, timedelta):
+        if isinstance(wait, timedelta) and wait <= LONGEST_RUN:
             return now + wait
     return value
-
-
-def _problem(item: Any) -> Problem:
-    field = ".".join(str(part) for part in item["loc"]) or "manifest"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return Problem(field, "nothing", "a value: this field is required")
-    if item["type"] == "timezone_aware":
-        message = "an instant with a time zone, as 2026-11-25T06:00:00Z"
-    shown = "the fields together" if isinstance(item["input"], dict) else repr(item["input"])
-    return Problem(field, shown[:120], message)

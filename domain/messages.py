@@ -5,12 +5,13 @@ One input and one result a step, all small: series, prices and the manifest neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
 from pydantic import AwareDatetime, model_validator
+from pydantic.dataclasses import dataclass
 
 from domain.job import (
     Cell,
@@ -22,7 +23,7 @@ from domain.job import (
     Placement,
     RunReport,
 )
-from domain.manifest import JobManifest
+from domain.manifest import Deadline, JobManifest
 
 # ── overrides: what people send ──────────────────────────────────────────────────────────────
 
@@ -40,7 +41,7 @@ class OverrideRequest(Payload):
 
     reason: str = ""
     actor: str = ""
-    deadline: AwareDatetime | None = None
+    deadline: Deadline | None = None
     """For ``change_deadline`` only."""
 
     def require_deadline(self) -> datetime:
@@ -111,6 +112,14 @@ class Plan(Payload):
     look_min_remaining_s: float
 
 
+class Orphan(Payload):
+    """A run whose end the ledger does not know, and whose workflow is gone."""
+
+    attempt: int
+    cell: Cell
+    submitted_at: AwareDatetime
+
+
 class Admission(Payload):
     """What admission found: a plan, an outcome that is recorded already, or a refusal."""
 
@@ -118,7 +127,7 @@ class Admission(Payload):
     next_attempt: int = 1
     recorded: Outcome | None = None
     refused: str | None = None
-    orphan: RunRef | None = None
+    orphan: Orphan | None = None
     """A run that an earlier execution of this job left behind, to be stopped first."""
 
     @model_validator(mode="after")
@@ -233,13 +242,14 @@ class SettlementReport(Payload):
 
     settled: int
     waiting: int
-    """Closed jobs whose hours are not all published yet."""
+    """Closed jobs that cannot be settled yet: hours not published, or an input that is gone."""
     root: int | None
     """Number of the root that was appended; ``None`` when no chain moved."""
     room_given_back: int
 
 
 # ── the job's own input, state and answers ───────────────────────────────────────────────────
+# Pydantic's dataclasses: of a standard one, each workflow would derive the schema anew.
 
 
 @dataclass
@@ -260,10 +270,18 @@ class JobState:
     """Set by ``change_deadline``; the manifest's holds otherwise."""
     start_now: bool = False
     excluded_regions: tuple[str, ...] = ()
+    last_region: str | None = None
+    """Where the newest run was."""
+    told: tuple[str, ...] = ()
+    """The last overrides, as current details show them."""
     attempts: list[AttemptRecord] = field(default_factory=list)
     """Ended runs that no commit has recorded yet."""
     overrides: list[OverrideRecord] = field(default_factory=list)
     """Overrides that no commit has recorded yet."""
+
+    def exclude(self, region: str) -> None:
+        """Use a region again only when nothing else is legal."""
+        self.excluded_regions = tuple(sorted({*self.excluded_regions, region}))
 
 
 @dataclass(frozen=True)

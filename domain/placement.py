@@ -10,40 +10,24 @@ same inputs give the same placement, always.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from domain.capacity import CapacityType
-from domain.cells import (
-    Cells,
-    Mask,
-    Row,
-    Wall,
-    accounted_hours,
-    curves_of,
-    fresh_zones,
-    power_kw,
-    row_of,
-    rows_of,
-)
+from domain.cells import Cells, Wall
 from domain.curves import Floats
 from domain.decision import DecisionInputs
-from domain.energy import energy_kwh
-from domain.forecast import Signal
-from domain.job import (
-    Cell,
-    Counterfactual,
-    Estimate,
-    Fallback,
-    Placement,
-    Segment,
-    SignalBasis,
-)
+from domain.job import Cell, Counterfactual, Estimate, Fallback, Placement, Segment, SignalBasis
+from domain.outlook import Outlook, Places
 from domain.policy import OnSignalLoss
+from domain.rows import Rows, ground_of
 
 SCORE_DIGITS = 9
+_HALF_DIGIT = 0.5 * 10**-SCORE_DIGITS
+_ZERO_RANGE = 1e-9
+"""A range below this share of its values is the rounding of sums, not a difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +47,70 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A placement, and what it was chosen from."""
+    """A placement and the cells it was chosen from; what they tell is worked out when asked."""
 
     placement: Placement
-    considered: int
-    feasible: int
-    cuts: Mapping[Wall, int]
-    """Cells cut by each wall, in the order in which the walls are applied."""
-    options: tuple[Option, ...]
-    """Every legal and able (region, capacity type), best first."""
+    cells: Cells
+
+    @property
+    def considered(self) -> int:
+        """Cells of every legal and able (region, capacity type)."""
+        return self.cells.feasible.size
+
+    @property
+    def feasible(self) -> int:
+        """Cells within every wall."""
+        return int(np.count_nonzero(self.cells.feasible))
+
+    @property
+    def cuts(self) -> Mapping[Wall, int]:
+        """Cells cut by each wall, in the order in which the walls are applied."""
+        cuts, before = {}, self.considered
+        for wall, left in self.cells.left_by_wall().items():
+            after = int(np.count_nonzero(left))
+            cuts[wall], before = before - after, after
+        return cuts
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Every legal and able (region, capacity type), best first."""
+        rows = np.arange(len(self.cells.rows.places))
+        scores = Scores.of(self.cells).along(rows, np.zeros_like(rows)).round(SCORE_DIGITS)
+        left = self.cells.left_by_wall()
+        options = []
+        for index, row in enumerate(self.cells.rows.places):
+            at = int(scores[index].argmin())
+            if np.isfinite(scores[index, at]):
+                options.append(self._best(index, at, float(scores[index, at])))
+            else:
+                cut_by = next(wall for wall, mask in left.items() if not mask[index].any())
+                none = (None, None, None, None)
+                options.append(Option(row.region, row.capacity_type, *none, cut_by))
+        options.sort(key=lambda item: (item.score is None, item.score or 0.0, item.region))
+        return tuple(options)
+
+    def _best(self, index: int, at: int, score: float) -> Option:
+        cells, row = self.cells, self.cells.rows.places[index]
+        return Option(
+            region=row.region,
+            capacity_type=row.capacity_type,
+            start=cells.instant(at),
+            carbon_g=float(cells.carbon_g[index, 0, at]) if cells.outlook else None,
+            cost_usd=float(cells.cost_usd[index, 0]),
+            score=score,
+            cut_by=None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cell chosen for one job, by its place in the arrays."""
+
+    row: int
+    start: int
+    score: float | None
+    """``None`` for a fallback."""
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 def decide(inputs: DecisionInputs) -> Decision:
@@ -80,267 +119,240 @@ def decide(inputs: DecisionInputs) -> Decision:
     Raises:
         NoLegalRegion: residency and ability leave no region; nothing may ever drop them.
     """
-    rows = rows_of(inputs, excluding=inputs.excluded_regions)
-    cells = _cells(inputs, rows, _signal(inputs, rows))
-    feasible = cells.feasible
-    scores = _scores(cells, feasible)
-    options = _options(cells, feasible, scores)
-    if not feasible.any():
-        placement = _run_now(replace(cells, starts_s=np.zeros(1), cuts={}))
-    else:
-        row, column = _chosen(cells, feasible, scores)
-        placement = _placement(cells, row, column, float(scores[row, column]))
-    return Decision(
-        placement=placement,
-        considered=int(np.prod(cells.shape)),
-        feasible=int(feasible.sum()),
-        cuts=dict(cells.cuts),
-        options=options,
-    )
+    rows = ground_of(inputs.world).rows(inputs.manifest, inputs.excluded_regions)
+    outlook = steering_outlook(rows, inputs.now)
+    cells = Cells((inputs,), rows, outlook, starts_after_now_s(inputs, outlook))
+    (choice,) = choose(cells)
+    return Decision(_placement(cells, choice), cells)
 
 
-# ── which signal, which cells ────────────────────────────────────────────────────────────────
+# ── which signal, which starts ───────────────────────────────────────────────────────────────
 
 
-def _signal(inputs: DecisionInputs, rows: tuple[Row, ...]) -> Signal | None:
-    """The one signal that this decision compares; ``None`` for cost alone."""
-    policy = inputs.world.policy
-    zones = {row.region: row.zone for row in rows}
-    wanted = min(policy.min_fresh_regions, len(zones))
+def steering_outlook(rows: Rows, now: datetime) -> Outlook | None:
+    """The one signal that a decision compares; ``None`` for cost alone."""
+    policy = rows.ground.world.policy
     order = [policy.steering_signal]
     if policy.on_signal_loss is OnSignalLoss.OTHER_SIGNAL:
         order.append(policy.steering_signal.other)
+    wanted = min(policy.min_fresh_regions, len(rows.first_of_region))
     for signal in order:
-        fresh = fresh_zones(inputs, signal)
-        if sum(zone in fresh for zone in zones.values()) >= wanted:
-            return signal
+        if signal in rows.ground.curves:
+            outlook = Outlook.of(rows, signal, now)
+            if outlook.fresh_regions >= wanted:
+                return outlook
     return None
 
 
-def _cells(inputs: DecisionInputs, rows: tuple[Row, ...], signal: Signal | None) -> Cells:
-    """Cells now, at the incumbent's start, and at each edge of the forecast's grid.
+def starts_after_now_s(inputs: DecisionInputs, outlook: Outlook | None) -> Floats:
+    """Now, the incumbent's start, and each edge of the forecast's grid; clock seconds after now.
 
     By cost alone, with prices that stand still, no later start is better: now is enough.
     """
-    if inputs.reclaims and inputs.now > inputs.latest_spot_start:
-        on_demand = tuple(row for row in rows if row.capacity_type is CapacityType.ON_DEMAND)
-        return Cells(inputs, on_demand or rows, signal, np.zeros(1))
-    if inputs.start_now:
-        return Cells(inputs, rows, signal, np.zeros(1))
-    starts = [0.0]
-    if inputs.incumbent is not None:
-        starts.append(max(0.0, (inputs.incumbent.start - inputs.now).total_seconds()))
-    if signal is not None:
-        curves = curves_of(inputs.world)[signal]
-        edges = curves.edges_after(inputs.now, inputs.latest_on_demand_start)
-        starts.extend(edges - curves.seconds(inputs.now))
-    return Cells(inputs, rows, signal, np.unique(np.round(starts, 6)))
+    starts_s = np.zeros(1)
+    if only_now(inputs):
+        return starts_s
+    if outlook is not None:
+        latest_s = (inputs.latest_on_demand_start - inputs.now).total_seconds()
+        starts_s = np.concatenate((starts_s, outlook.edges_after_now_s(latest_s)))
+    held_s = _incumbent_start_s(inputs)
+    if held_s is not None and held_s not in starts_s:
+        starts_s = np.sort(np.append(starts_s, held_s))
+    return starts_s
+
+
+def only_now(inputs: DecisionInputs) -> bool:
+    """Urgent, or reclaimed before and with no runway for another reclaim."""
+    return inputs.start_now or (inputs.reclaims > 0 and inputs.now > inputs.latest_spot_start)
+
+
+def _incumbent_start_s(inputs: DecisionInputs) -> float | None:
+    """The incumbent's start, clock seconds after now; now itself once it has passed."""
+    if inputs.incumbent is None:
+        return None
+    return max(0.0, (inputs.incumbent.start - inputs.now).total_seconds())
 
 
 # ── score and choice ─────────────────────────────────────────────────────────────────────────
 
 
-def scaled(values: Floats, feasible: Mask) -> Floats:
-    """Values scaled 0..1 over the feasible cells; a zero range scales to 0."""
-    low = np.min(values, where=feasible, initial=np.inf)
-    spread = np.max(values, where=feasible, initial=-np.inf) - low
-    if not np.isfinite(spread) or spread <= 0:
-        return np.zeros_like(values)
-    result: Floats = (values - low) / spread
-    return result
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """How cells compare, not rounded.
+
+    Cost stands still along a row, so the cleanest cell of a row is its best: only these need be
+    weighed against each other.
+    """
+
+    cells: Cells
+    best: Floats
+    """(rows, jobs): of each row's best cell; infinity where none is feasible."""
+    carbon: tuple[Floats, Floats]
+    """(jobs,) twice: as ``_scale`` gives them, for grams."""
+    cost: Floats
+    """(rows, jobs): the part of the score that cost makes."""
+
+    @classmethod
+    def of(cls, cells: Cells) -> Scores:
+        """Weigh the cells of each job over what is feasible for it."""
+        feasible, grams, usd = cells.feasible, cells.carbon_g, cells.cost_usd
+        weights = cells.world.policy.weights
+        carbon_share = weights.carbon / (weights.carbon + weights.cost) if cells.outlook else 0.0
+        cleanest_g = np.where(feasible, grams, np.inf).min(axis=2)
+        some = cleanest_g < np.inf
+        low_g, per_g = _scale(
+            cleanest_g.min(axis=0),
+            np.where(feasible, grams, -np.inf).max(axis=(0, 2)),
+            carbon_share,
+        )
+        low_usd, per_usd = _scale(
+            np.where(some, usd, np.inf).min(axis=0),
+            np.where(some, usd, -np.inf).max(axis=0),
+            1 - carbon_share,
+        )
+        cost = (usd - low_usd) * per_usd
+        best = (np.where(some, cleanest_g, low_g) - low_g) * per_g + cost
+        return cls(cells, np.where(some, best, np.inf), (low_g, per_g), cost)
+
+    def along(self, rows: Places, jobs: Places) -> Floats:
+        """(pairs, starts) of pairs of a row and a job; infinity where not feasible."""
+        low_g, per_g = (part[jobs, None] for part in self.carbon)
+        scores = (self.cells.carbon_g[rows, jobs] - low_g) * per_g + self.cost[rows, jobs, None]
+        return np.where(self.cells.feasible[rows, jobs], scores, np.inf)
 
 
-def _scores(cells: Cells, feasible: Mask) -> Floats:
-    """(rows, starts): the score of each feasible cell, infinity elsewhere."""
-    weights = cells.inputs.world.policy.weights
-    carbon_weight = weights.carbon if cells.signal else 0.0
-    cost_weight = weights.cost if carbon_weight or weights.cost else 1.0
-    if cells.signal is None:
-        cost_weight = 1.0
-    cost = np.broadcast_to(cells.cost_usd, cells.shape)
-    total = carbon_weight * scaled(cells.carbon_g, feasible) + cost_weight * scaled(cost, feasible)
-    rounded: Floats = np.round(total / (carbon_weight + cost_weight), SCORE_DIGITS)
-    return np.where(feasible, rounded, np.inf)
+def choose(cells: Cells) -> list[Choice]:
+    """The cell of each job: the least score; ties by start, cost, region, capacity type."""
+    scores = Scores.of(cells)
+    least = scores.best.min(axis=0).round(SCORE_DIGITS)
+    bound = least + _HALF_DIGIT
+    rows, jobs = np.nonzero(scores.best < bound)
+    starts = (scores.along(rows, jobs) < bound[jobs, None]).argmax(axis=1)
+    usd = cells.cost_usd[rows, jobs].round(SCORE_DIGITS)
+    ties = zip(jobs.tolist(), starts.tolist(), usd.tolist(), rows.tolist(), strict=True)
+    first = {job: (row, start) for job, start, _, row in sorted(ties, reverse=True)}
+    return [
+        _held(scores, job, score) or Choice(*first[job], score)
+        if job in first
+        else _run_now(cells, job)
+        for job, score in enumerate(least.tolist())
+    ]
 
 
-def _chosen(cells: Cells, feasible: Mask, scores: Floats) -> tuple[int, int]:
-    best = _least(cells, scores)
-    held = _incumbent(cells)
-    if held is None or not feasible[held]:
-        return best
-    gain = scores[held] - scores[best]
-    return best if gain >= cells.inputs.world.policy.look_again.min_gain else held
+def _scale(low: Floats, high: Floats, weight: float) -> tuple[Floats, Floats]:
+    """(jobs,) twice, a and b: ``(value - a) * b`` scales low..high to 0..weight.
+
+    A zero range scales to 0; so does an empty one, where no cell is feasible.
+    """
+    told_apart = high - low > _ZERO_RANGE * np.abs(high)
+    per_unit = np.divide(weight, high - low, out=np.zeros_like(low), where=told_apart)
+    return np.where(told_apart, low, 0.0), per_unit
 
 
-def _least(cells: Cells, scores: Floats) -> tuple[int, int]:
-    """The least score; ties by start, cost, region, capacity type."""
-    ties = np.argwhere(scores == scores.min())
-    row, column = min(
-        ties.tolist(),
-        key=lambda at: (
-            cells.starts_s[at[1]],
-            round(float(cells.cost_usd[at[0], 0]), SCORE_DIGITS),
-            cells.rows[at[0]].region,
-            cells.rows[at[0]].capacity_type,
-        ),
-    )
-    return row, column
-
-
-def _incumbent(cells: Cells) -> tuple[int, int] | None:
-    held = cells.inputs.incumbent
-    if held is None:
+def _held(scores: Scores, job: int, least: float) -> Choice | None:
+    """The incumbent, where ``least`` does not beat it by the policy's margin."""
+    cells, inputs = scores.cells, scores.cells.jobs[job]
+    if inputs.incumbent is None:
         return None
-    offset = round(max(0.0, (held.start - cells.inputs.now).total_seconds()), 6)
-    columns = np.flatnonzero(cells.starts_s == offset)
-    for index, row in enumerate(cells.rows):
-        if (row.region, row.capacity_type) == (held.region, held.capacity_type) and columns.size:
-            return index, int(columns[0])
-    return None
+    row = cells.rows.index.get((inputs.incumbent.region, inputs.incumbent.capacity_type))
+    starts = np.flatnonzero(cells.starts_s == _incumbent_start_s(inputs))
+    if row is None or not starts.size:
+        return None
+    (line,) = scores.along(np.array([row]), np.array([job])).round(SCORE_DIGITS)
+    start = int(starts[0])
+    score = float(line[start])
+    beaten = round(score - least, SCORE_DIGITS) >= inputs.world.policy.look_again.min_gain
+    return None if beaten else Choice(row, start, score)
 
 
 # ── the fallback ─────────────────────────────────────────────────────────────────────────────
 
 
-def _run_now(cells: Cells) -> Placement:
+def _run_now(cells: Cells, job: int) -> Choice:
     """An empty set never blocks a job: run now, dropping the cost ceiling first, then room.
 
-    On Spot only if the runway covers one reclaim, else on-demand; cheapest by expected total cost.
+    On Spot only if the runway covers one reclaim, else on-demand, where that is offered at all;
+    cheapest by expected total cost.
     """
-    dropped = [Wall.STALE, Wall.HORIZON, Wall.DEADLINE]
-    fallbacks = [Fallback.RUN_NOW]
-    left = _bought_safely(cells, cells.within(dropped))
-    for wall, fallback in ((Wall.COST, Fallback.OVER_COST), (Wall.ROOM, Fallback.OVER_ROOM)):
-        if left.any():
-            break
-        dropped.append(wall)
-        fallbacks.append(fallback)
-        left = _bought_safely(cells, cells.within(dropped))
-    cost = np.where(left[:, 0], np.round(cells.cost_usd[:, 0], SCORE_DIGITS), np.inf)
-    row = min(
-        np.flatnonzero(cost == cost.min()).tolist(),
-        key=lambda index: (cells.rows[index].region, cells.rows[index].capacity_type),
-    )
-    return _placement(cells, row, 0, None, tuple(fallbacks))
-
-
-def _bought_safely(cells: Cells, left: Mask) -> Mask:
-    """Only the capacity type that the runway allows, where it is offered at all."""
-    inputs = cells.inputs
-    spot = np.array([[row.capacity_type is CapacityType.SPOT] for row in cells.rows])
-    if inputs.now <= inputs.latest_spot_start or spot.all():
-        return left
-    on_demand: Mask = left & ~spot
-    return on_demand
+    inputs, is_spot = cells.jobs[job], cells.rows.is_spot[:, 0]
+    affordable = cells.affordable[:, job]
+    has_room = cells.has_room(cells.starts_s[:1])[:, job, 0]
+    safe = np.ones_like(is_spot)
+    if inputs.now > inputs.latest_spot_start and not is_spot.all():
+        safe = ~is_spot
+    fallbacks: tuple[Fallback, ...] = (Fallback.RUN_NOW,)
+    left = safe & affordable & has_room
+    if not left.any():
+        fallbacks += (Fallback.OVER_COST,)
+        left = safe & has_room
+    if not left.any():
+        fallbacks += (Fallback.OVER_ROOM,)
+        left = safe
+    cost = np.where(left, np.round(cells.cost_usd[:, job], SCORE_DIGITS), np.inf)
+    return Choice(int(cost.argmin()), 0, None, fallbacks)
 
 
 # ── what is told of it ───────────────────────────────────────────────────────────────────────
 
 
-def _placement(
-    cells: Cells,
-    row: int,
-    column: int,
-    score: float | None,
-    fallbacks: tuple[Fallback, ...] = (),
-) -> Placement:
-    inputs, place = cells.inputs, cells.rows[row]
-    start = inputs.now + timedelta(seconds=float(cells.starts_s[column]))
+def _placement(cells: Cells, choice: Choice) -> Placement:
+    """The placement of a single job's choice."""
+    inputs, place = cells.jobs[0], cells.rows.places[choice.row]
+    start = cells.instant(choice.start)
+    basis = SignalBasis.of(cells.outlook.signal) if cells.outlook else SignalBasis.COST_ONLY
     cell = Cell(region=place.region, capacity_type=place.capacity_type, start=start)
-    basis = SignalBasis.of(cells.signal) if cells.signal else SignalBasis.COST_ONLY
-    estimate = _estimate(inputs, place, start)
+    estimate = cells.estimate(choice.row, 0, choice.start)
+    counterfactual = inputs.counterfactual or _counterfactual(cells, place.capacity_type)
     duration = inputs.world.policy.start_up + inputs.manifest.runtime
-    placement = Placement(
+    return Placement(
         segments=(Segment(cell=cell, duration_s=duration.total_seconds()),),
         basis=basis,
         estimate=estimate,
-        counterfactual=inputs.counterfactual or _counterfactual(inputs, place.capacity_type),
-        score=score,
-        fallbacks=fallbacks,
+        counterfactual=counterfactual,
+        score=choice.score,
+        fallbacks=choice.fallbacks,
         at_risk=start + inputs.worst_case > inputs.deadline,
         latest_safe_start=inputs.latest_on_demand_start,
-        reason="",
-    )
-    return placement.model_copy(update={"reason": _reason(placement, inputs.now)})
-
-
-def _estimate(inputs: DecisionInputs, row: Row, start: datetime) -> Estimate:
-    """What a run of one row at ``start`` is expected to take, by every signal that covers it."""
-    offset = np.array([(start - inputs.now).total_seconds()])
-    grams: dict[Signal, float | None] = {}
-    for signal in Signal:
-        one = Cells(inputs, (row,), signal, offset)
-        covered = signal in curves_of(inputs.world) and bool(
-            (one.within((Wall.DEADLINE, Wall.COST, Wall.ROOM)))[0, 0]
-        )
-        grams[signal] = round(float(one.carbon_g[0, 0]), 6) if covered else None
-    hours = accounted_hours(inputs.world, inputs.manifest.runtime)
-    return Estimate(
-        energy_kwh=round(energy_kwh(power_kw(inputs) * 1000, hours * row.rework, row.pue), 9),
-        average_carbon_g=grams[Signal.AVERAGE],
-        marginal_carbon_g=grams[Signal.MARGINAL],
-        cost_usd=round(float(Cells(inputs, (row,), None, offset).cost_usd[0, 0]), 9),
+        reason=_reason(cell, estimate, counterfactual, basis, choice.fallbacks, inputs.now),
     )
 
 
-def _counterfactual(inputs: DecisionInputs, capacity_type: CapacityType) -> Counterfactual:
-    """The home region, enabled by policy or not, at submission; same capacity type, duration."""
-    row = row_of(inputs, inputs.manifest.home_region, capacity_type)
-    cell = Cell(region=row.region, capacity_type=capacity_type, start=inputs.now)
-    return Counterfactual(cell=cell, estimate=_estimate(inputs, row, inputs.now))
+def _counterfactual(cells: Cells, capacity_type: CapacityType) -> Counterfactual:
+    """The home region, enabled by policy or not, at submission; same capacity type, duration.
+
+    Its estimate goes by the forecast for now, which reaches no further back; what the hours of
+    submission really were, its settlement tells.
+    """
+    manifest = cells.jobs[0].manifest
+    row = cells.rows.index.get((manifest.home_region, capacity_type))
+    if row is None:
+        home = cells.rows.ground.rows_at(manifest.home_region, capacity_type, manifest.resources)
+        row, cells = 0, Cells(cells.jobs, home, None, np.zeros(1))
+    submitted_at = cells.jobs[0].submitted_at or cells.now
+    cell = Cell(region=manifest.home_region, capacity_type=capacity_type, start=submitted_at)
+    return Counterfactual(cell=cell, estimate=cells.estimate(row, 0, 0))
 
 
-def _reason(placement: Placement, now: datetime) -> str:
-    cell = placement.cell
+def _reason(
+    cell: Cell,
+    estimate: Estimate,
+    counterfactual: Counterfactual,
+    basis: SignalBasis,
+    fallbacks: tuple[Fallback, ...],
+    now: datetime,
+) -> str:
     when = "now" if cell.start <= now else f"at {cell.start:%d %b %H:%M:%S}Z"
     told = f"{cell.region} {cell.capacity_type.value} {when}"
-    if placement.fallbacks:
-        names = ", ".join(item.value.replace("_", " ") for item in placement.fallbacks)
+    if fallbacks:
+        names = ", ".join(item.value.replace("_", " ") for item in fallbacks)
         told += f": no cell within every wall ({names})"
-    planned = placement.estimate.carbon_g(placement.basis)
-    baseline = placement.counterfactual.estimate.carbon_g(placement.basis)
-    if placement.basis is SignalBasis.COST_ONLY:
+    planned, baseline = estimate.carbon_g(basis), counterfactual.estimate.carbon_g(basis)
+    if basis is SignalBasis.COST_ONLY:
         told += ", by cost alone: no fresh signal"
     elif planned is not None and baseline:
         less = 100 * (1 - planned / baseline)
         told += (
-            f", {abs(less):.0f} % {'less' if less >= 0 else 'more'} {placement.basis.value} carbon"
-            f" than {placement.counterfactual.cell.region} at submission"
+            f", {abs(less):.0f} % {'less' if less >= 0 else 'more'} {basis.value} carbon"
+            f" than {counterfactual.cell.region} at submission"
         )
-    return told + f", ${placement.estimate.cost_usd:,.4f}"
-
-
-def _options(cells: Cells, feasible: Mask, scores: Floats) -> tuple[Option, ...]:
-    options = []
-    for index, row in enumerate(cells.rows):
-        if not feasible[index].any():
-            options.append(
-                Option(row.region, row.capacity_type, None, None, None, None, _cut_by(cells, index))
-            )
-            continue
-        column = int(np.argmin(scores[index]))
-        options.append(
-            Option(
-                row.region,
-                row.capacity_type,
-                cells.inputs.now + timedelta(seconds=float(cells.starts_s[column])),
-                float(cells.carbon_g[index, column]) if cells.signal else None,
-                float(cells.cost_usd[index, 0]),
-                float(scores[index, column]),
-                None,
-            )
-        )
-    return tuple(
-        sorted(options, key=lambda item: (item.score is None, item.score or 0.0, item.region))
-    )
-
-
-def _cut_by(cells: Cells, index: int) -> Wall:
-    """The first wall that leaves nothing of a row."""
-    one = Cells(cells.inputs, (cells.rows[index],), cells.signal, cells.starts_s)
-    dropped = list(Wall)
-    for wall in Wall:
-        dropped.remove(wall)
-        if not one.within(dropped).any():
-            return wall
-    return Wall.ROOM
+    return told + f", ${estimate.cost_usd:,.4f}"

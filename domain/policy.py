@@ -9,21 +9,35 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Self
 
 import rfc8785
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from domain.capacity import CapacityType
+from domain.documents import read_document
 from domain.errors import InvalidPolicy, Problem, UnknownResidency
 from domain.forecast import Signal
-from domain.manifest import Duration
+from domain.manifest import LONGEST_RUN, Duration
+from domain.problems import malformed, problems_of
 from domain.regions import Region, RegionCatalogue
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Span = Annotated[Duration, Field(ge=timedelta(0), le=LONGEST_RUN)]
+GpuModel = Annotated[str, StringConstraints(to_lower=True)]
+"""Compared without regard to case, as manifests and coefficients are."""
 
 
 class OnSignalLoss(StrEnum):
@@ -59,10 +73,10 @@ class RegionPolicy(_Frozen):
 
     spot: RoomLimit | None = None
     on_demand: RoomLimit | None = None
-    gpu_models: tuple[str, ...] = ()
-    max_vcpus_per_job: float | None = None
+    gpu_models: tuple[GpuModel, ...] = ()
+    max_vcpus_per_job: float | None = Field(default=None, gt=0)
     """The largest job the region's compute environments can run (ability, not room)."""
-    max_memory_gib_per_job: float | None = None
+    max_memory_gib_per_job: float | None = Field(default=None, gt=0)
 
     def limit(self, capacity_type: CapacityType) -> RoomLimit | None:
         """The room limit of one capacity type, or ``None`` where it is not offered."""
@@ -81,7 +95,7 @@ class ResidencyClass(_Frozen):
 class LookAgain(_Frozen):
     """When a deferred job asks again, and how much better a new cell must be."""
 
-    min_remaining: Duration = timedelta(hours=6)
+    min_remaining: Span = timedelta(hours=6)
     """Look when the remaining wait has halved and is still at least this."""
     min_gain: float = Field(default=0.02, ge=0)
     """Score (0..1) by which a new cell must beat the old one, so that plans do not flap."""
@@ -97,15 +111,15 @@ class Policy(_Frozen):
     min_fresh_regions: int = Field(default=1, ge=1)
     """A decision by carbon needs at least this many legal regions with a fresh forecast, or as
     many as are legal if those are fewer."""
-    forecast_max_age: Duration = timedelta(minutes=30)
+    forecast_max_age: Span = timedelta(minutes=30)
     residency: dict[str, ResidencyClass]
     regions: dict[str, RegionPolicy]
-    safety_margin: Duration = timedelta(minutes=45)
-    start_up: Duration = timedelta(minutes=5)
+    safety_margin: Span = timedelta(minutes=45)
+    start_up: Span = timedelta(minutes=5)
     """From submission to the first instruction of the job: machine, image, queue."""
     max_usd_per_vcpu_hour: float | None = Field(default=None, gt=0)
     look_again: LookAgain = LookAgain()
-    wake_jitter: Duration = timedelta(minutes=10)
+    wake_jitter: Span = timedelta(minutes=10)
     """Upper bound of the deterministic delay that spreads wakes of one cell."""
 
     def legal_regions(self, residency: str, catalogue: RegionCatalogue) -> tuple[str, ...]:
@@ -153,21 +167,12 @@ def parse_policy(text: str, catalogue: RegionCatalogue) -> Policy:
         UnknownRegion: a region that the catalogue does not have.
     """
     try:
-        data: Any = yaml.safe_load(text)
-        policy = Policy.model_validate(data)
+        policy = Policy.model_validate(read_document(text))
     except yaml.YAMLError as error:
-        raise InvalidPolicy((Problem("policy", str(error)[:200], "well-formed YAML"),)) from None
+        raise InvalidPolicy((malformed("policy", error),)) from None
     except ValidationError as error:
-        raise InvalidPolicy(
-            tuple(
-                Problem(
-                    ".".join(map(str, item["loc"])) or "policy",
-                    repr(item.get("input"))[:80],
-                    item["msg"],
-                )
-                for item in error.errors()
-            )
-        ) from None
+        known = Policy.model_fields | RegionPolicy.model_fields | ResidencyClass.model_fields
+        raise InvalidPolicy(problems_of(error, "policy", known, "policies/default.yaml")) from None
     for region in policy.regions:
         if catalogue.get(region).grid_zone is None:
             raise InvalidPolicy(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from domain.forecast import Forecast, Observation, Signal
@@ -215,3 +216,18 @@ class PriceFeed(Protocol):
 
     def prices(self, now: datetime) -> PriceTable:
         """The newest table."""
+
+
+class SecretName(StrEnum):
+    """Every secret that Lowtide reads."""
+
+    ELECTRICITY_MAPS_KEY = "electricity-maps-key"
+    WATTTIME_USER = "watttime-user"
+    WATTTIME_PASSWORD = "watttime-password"  # noqa: S105 - its name
+
+
+class SecretSource(Protocol):
+    """Where keys and passwords come from. Ask at each use: a secret may be rotated at any time."""
+
+    def read(self, name: SecretName) -> str:
+        """The secret's value now; blocking, cheap when asked again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,9 +31,9 @@ class EgressPrice:
     """Moving data out of a source region; the first rule that matches holds."""
 
     source: str
-    """Region, ``provider:*`` or ``*``."""
+    """Region, the beginning of one as ``gcp:europe-*``, or ``*``."""
     destination: str
-    """The same, or ``same-region``."""
+    """The same; moving data within a region is free and needs no rule."""
     usd_per_gib: float
 
     def matches(self, source: str, destination: str) -> bool:
@@ -112,7 +113,10 @@ def parse_prices(compute_csv: str, egress_csv: str) -> PriceTable:
         kind = row.get("capacity_type", "")
         if kind not in set(CapacityType):
             raise CatalogueError(f"{place}, capacity_type", kind, "spot or on_demand")
-        compute[row["region"], CapacityType(kind)] = ComputePrice(
+        key = (_cell(row, "region", place), CapacityType(kind))
+        if key in compute:
+            raise CatalogueError(f"{place}, region", f"{key[0]} {kind}", "each pair once")
+        compute[key] = ComputePrice(
             *(
                 _number(row, column, place)
                 for column in (
@@ -125,8 +129,8 @@ def parse_prices(compute_csv: str, egress_csv: str) -> PriceTable:
         )
     egress = tuple(
         EgressPrice(
-            row["source_region"],
-            row["destination_region"],
+            _cell(row, "source_region", f"egress, line {line}"),
+            _cell(row, "destination_region", f"egress, line {line}"),
             _number(row, "usd_per_gib", f"egress, line {line}"),
         )
         for line, row in egress_rows
@@ -142,13 +146,20 @@ def _rows(file: str, text: str) -> tuple[str, list[tuple[int, dict[str, str]]]]:
     return first.removeprefix("# version: ").strip(), rows
 
 
+def _cell(row: Mapping[str, str], column: str, place: str) -> str:
+    value = row.get(column)
+    if not value:
+        raise CatalogueError(f"{place}, {column}", "nothing", "a value")
+    return value
+
+
 def _number(row: Mapping[str, str], column: str, place: str) -> float:
-    value = row.get(column) or ""
+    value = _cell(row, column, place)
     try:
         number = float(value)
     except ValueError:
         raise CatalogueError(f"{place}, {column}", value, "a number") from None
-    if number < 0:
+    if not 0 <= number < math.inf:
         raise CatalogueError(f"{place}, {column}", value, "0 or more")
     return number
 

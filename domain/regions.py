@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,6 +42,8 @@ class Region:
     """Power usage effectiveness: facility energy over IT energy."""
     average_annual_g_per_kwh: float | None
     marginal_annual_g_per_kwh: float | None
+    annual_year: int | None = None
+    """Which year both are of."""
 
     @property
     def provider(self) -> Provider:
@@ -99,9 +102,12 @@ def _region(row: Mapping[str, str], line: int) -> Region:
         if not value:
             return None
         try:
-            return float(value)
+            figure = float(value)
         except ValueError:
-            raise CatalogueError(f"line {line}, {column}", value, "a number or nothing") from None
+            figure = math.nan
+        if not math.isfinite(figure):
+            raise CatalogueError(f"line {line}, {column}", value, "a number or nothing")
+        return figure
 
     try:
         provider = row["id"].partition(":")[0]
@@ -121,6 +127,7 @@ def _region(row: Mapping[str, str], line: int) -> Region:
             pue=pue,
             average_annual_g_per_kwh=number("average_annual_g_per_kwh"),
             marginal_annual_g_per_kwh=number("marginal_annual_g_per_kwh"),
+            annual_year=None if (year := number("annual_year")) is None else int(year),
         )
     except KeyError as error:
         raise CatalogueError(f"line {line}", "nothing", f"a column {error}") from None

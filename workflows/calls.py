@@ -27,6 +27,7 @@ from domain.messages import (
     StopInput,
 )
 from domain.steps import Queue, Step
+from workflows import narrate
 
 _STEADY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
@@ -39,8 +40,10 @@ _SUBMIT = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=1),
+    non_retryable_error_types=["ResidencyViolation", "SpecConflict"],
 )
-"""Bounded by the caller's patience: a region that does not answer is left for another."""
+"""Bounded by the caller's patience: a region that does not answer is left for another. What no
+retry can mend is named: where the job may not run, and a run's name that is taken."""
 
 _DECIDE_TIMEOUT = timedelta(seconds=30)
 """A decision reads a few rows and scores some thousand cells: 30 s is a store in trouble."""
@@ -138,7 +141,7 @@ async def terminate_run(step: StopInput, patience: timedelta) -> RunReport:
         schedule_to_close_timeout=patience,
         heartbeat_timeout=_STOP_HEARTBEAT,
         retry_policy=_SUBMIT,
-        summary=f"stop: {step.reason}"[:200],
+        summary=narrate.summary(f"stop: {step.reason}"),
     )
     return answer
 

@@ -11,6 +11,13 @@ from workflows.plugin import lowtide_plugin
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
 
+def target(address: str | None = None) -> str:
+    """The address that ``connect`` goes to."""
+    if address is not None:
+        return address
+    return ClientConfig.load_client_connect_config().get("target_host", DEFAULT_ADDRESS)
+
+
 async def connect(
     address: str | None = None, namespace: str | None = None, runtime: Runtime | None = None
 ) -> Client:
@@ -23,11 +30,9 @@ async def connect(
         RuntimeError: nothing answers there, or it refuses us (from temporalio).
     """
     config = ClientConfig.load_client_connect_config()
-    if address is not None:
-        config["target_host"] = address
+    config["target_host"] = target(address)
     if namespace is not None:
         config["namespace"] = namespace
-    config.setdefault("target_host", DEFAULT_ADDRESS)
     config.setdefault("namespace", "default")
     if runtime is not None:
         return await Client.connect(**config, runtime=runtime, plugins=[lowtide_plugin()])

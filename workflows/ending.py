@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
@@ -19,4 +21,20 @@ async def ending(result: JobResult) -> JobResult:
         result,
         type=f"Job{result.outcome.value}",
         non_retryable=True,
+    )
+
+
+def unrecorded(outcome: Outcome, message: str, deadline: datetime) -> JobResult:
+    """An end that the ledger has already, or that never became a job."""
+    return JobResult(
+        job=workflow.info().workflow_id,
+        outcome=outcome,
+        message=message,
+        deadline=deadline,
+        finished_at=workflow.now(),
+        deadline_met=outcome is Outcome.SUCCEEDED,
+        attempts=0,
+        reclaims=0,
+        region=None,
+        recorded_earlier=outcome is not Outcome.REFUSED,
     )

@@ -5,6 +5,7 @@ Handlers only set state and return; ``workflows/job.py`` acts on it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from temporalio import workflow
@@ -47,12 +48,12 @@ class JobHandlers:
             self._state.start_now = job.manifest.flexibility is Flexibility.URGENT
         self._phase = Phase.DEFERRED if self._state.admitted else Phase.PLANNING
         self._outcome: Outcome | None = None
-        self._message = ""
+        self._message = self._state.plan.placement.reason if self._state.plan else ""
         self._result: JobResult | None = None
         self._run: WatchedRun | None = None
         self._cancel: OverrideRecord | None = None
         self._replan: DecisionReason | None = None
-        self._told: tuple[str, ...] = ()
+        self._closing = False
         self._shown: dict[str, object] = {}
 
     @property
@@ -86,30 +87,35 @@ class JobHandlers:
         await workflow.wait_condition(lambda: self._state.admitted or self._outcome is not None)
         return self.status()
 
-    @workflow.signal(name=OverrideKind.RUN_NOW.value)
-    def on_run_now(self, payload: RawValue | None = None) -> None:
-        """Start at once: ``{"reason": "...", "actor": "..."}``, or no input at all."""
-        self._accept(overrides.from_signal(OverrideKind.RUN_NOW, payload, workflow.now()))
+    @workflow.signal(dynamic=True)
+    def on_signal(self, name: str, inputs: Sequence[RawValue]) -> None:
+        """``run_now``, ``cancel``, ``change_deadline``: one JSON object, or no input at all.
 
-    @workflow.signal(name=OverrideKind.CANCEL.value)
-    def on_cancel(self, payload: RawValue | None = None) -> None:
-        """Stop the job, its run included."""
-        self._accept(overrides.from_signal(OverrideKind.CANCEL, payload, workflow.now()))
+        ``look_again``: decide again, as after a change of policy; sent to many jobs by a batch
+        signal. ``run_changed``: a watcher's news of a run.
 
-    @workflow.signal(name=OverrideKind.CHANGE_DEADLINE.value)
-    def on_change_deadline(self, payload: RawValue | None = None) -> None:
-        """Plan by another deadline: ``{"deadline": "2026-11-25T06:00:00Z", "reason": "..."}``."""
-        self._accept(overrides.from_signal(OverrideKind.CHANGE_DEADLINE, payload, workflow.now()))
+        One dynamic handler, since the SDK hands inputs over unread to no other: a named one drops
+        what it cannot read, and one input too many fails every workflow task from then on.
+        """
+        if name in set(OverrideKind):
+            kind = OverrideKind(name)
+            self._accept(overrides.from_signal(kind, inputs, workflow.now()))
+        elif name == "look_again":
+            if self._phase in _MAY_REPLAN:
+                self._replan = self._replan or DecisionReason.LOOK
+        elif name == "run_changed":
+            self._run_changed(inputs)
+        else:
+            workflow.logger.warning("a signal that means nothing to a job: %s", name)
 
-    @workflow.signal
-    def look_again(self) -> None:
-        """Decide again, as after a change of policy. Sent to many jobs by a batch signal."""
-        if self._phase in _MAY_REPLAN:
-            self._replan = self._replan or DecisionReason.LOOK
-
-    @workflow.signal
-    def run_changed(self, report: RunReport) -> None:
-        """A watcher's news of a run; older news and other runs' are passed over."""
+    def _run_changed(self, inputs: Sequence[RawValue]) -> None:
+        """Older news and other runs' are passed over; the safety poll finds what was unreadable."""
+        try:
+            [news] = inputs
+            report = workflow.payload_converter().from_payload(news.payload, RunReport)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the job goes on
+            workflow.logger.warning("news of a run cannot be read", exc_info=error)
+            return
         if self._run is not None:
             self._run.learn(report)
 
@@ -151,15 +157,16 @@ class JobHandlers:
 
     def _judged(self, record: OverrideRecord) -> OverrideRecord:
         """Refuse what can have no effect any more."""
-        if record.refused is None and self._phase in _WITHOUT_EFFECT[record.kind]:
-            told = f"{record.kind.value}: no effect on a job that is {self._phase.value}"
+        phase = Phase.FINISHED if self._closing else self._phase
+        if record.refused is None and phase in _WITHOUT_EFFECT[record.kind]:
+            told = f"{record.kind.value}: no effect on a job that is {phase.value}"
             return record.model_copy(update={"refused": told})
         return record
 
     def _accept(self, record: OverrideRecord) -> None:
         record = self._judged(record)
         self._state.overrides.append(record)
-        self._told += (narrate.override(record),)
+        self._state.told = (*self._state.told, narrate.override(record))[-narrate.SHOWN_OVERRIDES :]
         if record.refused is None:
             self._apply(record)
         self._narrate()
@@ -177,7 +184,7 @@ class JobHandlers:
             self._replan = DecisionReason.OVERRIDE
 
     def _narrate(self) -> None:
-        workflow.set_current_details(narrate.details(self.status(), self._told))
+        workflow.set_current_details(narrate.details(self.status(), self._state.told))
 
     def _enter(self, phase: Phase) -> None:
         """Show where the job stands: search attributes (only what changed) and details."""

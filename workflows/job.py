@@ -25,6 +25,7 @@ from domain.messages import (
     FinishInput,
     JobInput,
     JobResult,
+    Orphan,
     OverrideKind,
     OverrideRecord,
     Plan,
@@ -35,7 +36,7 @@ from domain.messages import (
 from domain.steps import Queue
 from domain.timing import next_look
 from workflows import calls, narrate
-from workflows.ending import ending
+from workflows.ending import ending, unrecorded
 from workflows.handlers import JobHandlers
 from workflows.run import WatchedRun
 
@@ -105,18 +106,28 @@ class CarbonAwareJob(JobHandlers):
             )
         )
         if admission.refused is not None:
-            return self._unrecorded(Outcome.REFUSED, admission.refused)
+            return self._close(unrecorded(Outcome.REFUSED, admission.refused, self._deadline))
         if admission.recorded is not None:
-            return self._unrecorded(
-                admission.recorded, "recorded earlier under this name; nothing ran now"
-            )
+            told = "recorded earlier under this name; nothing ran now"
+            return self._close(unrecorded(admission.recorded, told, self._deadline))
         assert admission.plan is not None  # noqa: S101 - Admission holds exactly one answer
         state.next_attempt = admission.next_attempt
         self._follow(admission.plan)
         if admission.orphan is not None:
-            await self._terminate(admission.orphan, "left by an earlier execution")
+            await self._stop_orphan(admission.orphan)
         state.admitted = True
         return None
+
+    async def _stop_orphan(self, orphan: Orphan) -> None:
+        """See a run of an earlier execution ended, as far as the deadline allows, and plan anew."""
+        job = workflow.info().workflow_id
+        run = WatchedRun(job, orphan.attempt, orphan.cell, orphan.submitted_at)
+        await self._stop(run, "left by an earlier execution")
+        self._state.attempts.append(run.record())
+        if run.unconfirmed:
+            self._state.exclude(run.cell.region)
+        self._enter(Phase.PLANNING)
+        await self._choose(DecisionReason.FALLBACK)
 
     async def _choose(self, reason: DecisionReason) -> None:
         step = self._choose_input(reason)
@@ -166,42 +177,48 @@ class CarbonAwareJob(JobHandlers):
             if self._replan is not None:
                 reason, self._replan = self._replan, None
                 await self._choose(reason)
-                continue
-            plan, now = self._plan, workflow.now()
-            start = plan.placement.cell.start
-            if start <= now:
+            elif not await self._wait():
                 return
-            self._enter(Phase.DEFERRED)
-            look = next_look(now, start, timedelta(seconds=plan.look_min_remaining_s))
-            until = look or plan.wake_at
-            if await self._sleep(
-                lambda: bool(self._cancel or self._replan or self._state.overrides),
-                until,
-                narrate.timer_summary(plan.placement, until),
-            ):
-                await self._record_idle_overrides()
-                continue
-            self._upgrade_if_stale()
-            if not await self._look() and workflow.now() >= plan.wake_at:
-                return
+            await self._upgrade_if_stale()
 
-    async def _record_idle_overrides(self) -> None:
-        """Write overrides that change nothing (refused ones): no decision will carry them soon."""
+    async def _wait(self) -> bool:
+        """Sleep until news, a look or the cell; ``False`` when it is time to start."""
+        plan, now = self._plan, workflow.now()
+        start = plan.placement.cell.start
+        if start <= now:
+            return False
+        self._enter(Phase.DEFERRED)
+        look = next_look(now, start, timedelta(seconds=plan.look_min_remaining_s))
+        until = look or plan.wake_at
+        if await self._sleep(
+            lambda: bool(self._cancel or self._replan or self._state.overrides),
+            until,
+            narrate.timer_summary(plan.placement, until),
+        ):
+            if not self._cancel and not self._replan:
+                await self._record_overrides()
+            return True
+        return await self._look() or workflow.now() < plan.wake_at
+
+    async def _record_overrides(self) -> None:
+        """Write overrides that no decision will carry soon: those that were refused."""
         pending = tuple(self._state.overrides)
-        if not pending or self._cancel is not None or self._replan is not None:
-            return
         recorded = await calls.record_overrides(
             RecordInput(job=workflow.info().workflow_id, seq=self._state.seq, overrides=pending)
         )
         self._state.seq = recorded.next_seq
         del self._state.overrides[: len(pending)]
 
-    def _upgrade_if_stale(self) -> None:
+    async def _upgrade_if_stale(self) -> None:
         """Continue as new onto the current build, or with a short history, while nothing runs."""
         info = workflow.info()
         waits = self._plan.placement.cell.start - workflow.now()
         newer = info.is_target_worker_deployment_version_changed() and waits >= UPGRADE_AFTER
-        if newer or info.is_continue_as_new_suggested():
+        if not (newer or info.is_continue_as_new_suggested()):
+            return
+        # What came with this very task is heard first: only ``JobState`` crosses over.
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._cancel is None and self._replan is None:
             workflow.continue_as_new(
                 JobInput(self._manifest, self._state),
                 initial_versioning_behavior=ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
@@ -218,6 +235,7 @@ class CarbonAwareJob(JobHandlers):
             submitted_at=workflow.now(),
         )
         self._run = run
+        self._state.last_region = run.cell.region
         self._state.next_attempt += 1
         self._state.attempts_made += 1
         self._enter(Phase.DISPATCHING)
@@ -309,7 +327,7 @@ class CarbonAwareJob(JobHandlers):
                 return await self._finish(Outcome.FAILED, f"the program failed: {told}")
             reason = DecisionReason.RETRY
         elif run.given_up or run.unconfirmed:
-            state.excluded_regions = tuple(sorted({*state.excluded_regions, run.cell.region}))
+            state.exclude(run.cell.region)
             reason = DecisionReason.FALLBACK
         else:
             state.reclaims += 1
@@ -332,31 +350,20 @@ class CarbonAwareJob(JobHandlers):
             last_attempt=state.next_attempt - 1,
             attempts_made=state.attempts_made,
             reclaims=state.reclaims,
-            region=run.cell.region if run else None,
+            region=state.last_region,
             attempts=tuple(state.attempts),
             overrides=tuple(state.overrides),
         )
+        self._closing = True
         result = await calls.finish_job(step)
-        self._outcome, self._message, self._result = outcome, message, result
-        self._enter(Phase.FINISHED)
-        return result
+        state.seq += len(step.attempts) + len(step.overrides) + 1
+        del state.overrides[: len(step.overrides)]
+        while state.overrides:
+            await self._record_overrides()
+        return self._close(result)
 
-    def _unrecorded(self, outcome: Outcome, message: str) -> JobResult:
-        """An end that the ledger has already, or that never became a job."""
-        now = workflow.now()
-        result = JobResult(
-            job=workflow.info().workflow_id,
-            outcome=outcome,
-            message=message,
-            deadline=self._deadline,
-            finished_at=now,
-            deadline_met=outcome is Outcome.SUCCEEDED,
-            attempts=0,
-            reclaims=0,
-            region=None,
-            recorded_earlier=outcome is not Outcome.REFUSED,
-        )
-        self._outcome, self._message, self._result = outcome, message, result
+    def _close(self, result: JobResult) -> JobResult:
+        self._outcome, self._message, self._result = result.outcome, result.message, result
         self._enter(Phase.FINISHED)
         return result
 

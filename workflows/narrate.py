@@ -10,6 +10,14 @@ from domain.messages import JobStatus, OverrideRecord
 MAX_SUMMARY = 200
 """Bytes that the server keeps of a summary."""
 
+SHOWN_OVERRIDES = 10
+"""How many of the last overrides current details show; the ledger has them all."""
+
+
+def summary(text: str) -> str:
+    """As much of a text as fits into ``MAX_SUMMARY`` bytes, with the quotes of its JSON form."""
+    return text.encode()[: MAX_SUMMARY - 2].decode(errors="ignore")
+
 
 def clock(instant: datetime) -> str:
     """``24 Nov 02:00:00Z``: short enough for a timer's bar, exact enough to act on."""
@@ -24,7 +32,7 @@ def timer_summary(placement: Placement, until: datetime) -> str:
     return (
         f"until {cell.region} {cell.capacity_type.value} {clock(cell.start)}"
         f" (latest safe start {clock(placement.latest_safe_start)})"
-    )[:MAX_SUMMARY]
+    )
 
 
 def saving(placement: Placement) -> str:

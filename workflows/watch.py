@@ -10,8 +10,8 @@ from temporalio.common import RetryPolicy
 from domain.messages import WatchInput, WatchResult
 from domain.steps import Queue, Step
 
-ROUNDS_A_RUN = 200
-"""Rounds before continue-as-new: some 1,200 events, far below the history limits."""
+ROUNDS_A_RUN = 50
+"""Rounds before continue-as-new: some 300 events, so that a replay stays cheap."""
 
 
 def watch_workflow_id(backend: str, region: str) -> str:

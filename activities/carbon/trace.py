@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -67,23 +69,17 @@ def read_trace(path: Path) -> Trace:
     Raises:
         TraceUnreadable: naming file, line and what is wrong: a gap, an empty cell, a bad number.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TraceUnreadable(path.name, 0, error.strerror or "cannot be read") from None
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    rows = csv.reader(io.StringIO(content.decode()))
+    rows = csv.reader(io.StringIO(_text_of(path)))
     header = next(rows, [])
-    if not header or header[0] != "time" or len(header) < 2:  # noqa: PLR2004 - time and a zone
+    if header[:1] != ["time"] or len(header) < 2 or len(set(header)) < len(header):  # noqa: PLR2004
         raise TraceUnreadable(path.name, 1, "the header must be 'time' and one column a zone")
     start: datetime | None = None
     values: list[list[float]] = []
     for line, row in enumerate(rows, start=2):
         try:
-            at = datetime.fromisoformat(row[0])
-            numbers = [float(cell) for cell in row[1:]]
-        except (ValueError, IndexError) as error:
+            at = datetime.fromisoformat(row[0] if row else "")
+            numbers = [_intensity(cell) for cell in row[1:]]
+        except ValueError as error:
             raise TraceUnreadable(path.name, line, str(error)) from None
         start = start or at
         if at != start + HOUR * len(values) or len(numbers) != len(header) - 1:
@@ -93,6 +89,21 @@ def read_trace(path: Path) -> Trace:
         raise TraceUnreadable(path.name, 2, "at least one hour, its time with a zone")
     columns = np.asarray(values, dtype=np.float64).T
     return Trace(start=start, zones=dict(zip(header[1:], columns, strict=True)))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise TraceUnreadable(path.name, 0, str(error)) from None
+
+
+def _intensity(cell: str) -> float:
+    value = float(cell)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{cell} is no carbon intensity")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

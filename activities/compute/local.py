@@ -1,29 +1,27 @@
 """Local compute: processes on this machine that stand in for the regions of a cloud.
 
 Each region is a folder, each run a folder in it; nothing is isolated and the image is not used.
-A run's supervisor outlives the worker, and a restarted worker adopts it by what it wrote. Reclaims
-are injected by rule, with a real SIGTERM, a grace time and SIGKILL.
+A run's supervisor outlives the worker, and a restarted worker adopts it by what it wrote
+(``supervisor.py``). Reclaims are injected by rule, with a real SIGTERM, a grace time and SIGKILL.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fnmatch
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from activities.compute import supervisor
-from activities.compute.supervisor import CLAIM, RECLAIM, SPEC, STATUS, STOP, take_claim
+from activities.compute.supervisor import CLAIM, END, PROGRAM, RECLAIM, SPEC, STOP, ended, put
 from activities.errors import SpecConflict
 from domain.capacity import CapacityType
 from domain.job import RunReport, RunSpec, RunState
@@ -32,8 +30,9 @@ from domain.ports import ChangeBatch
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 """What a program gets of the worker's environment: never its secrets."""
 
-DONE = "done"
-"""Folder of a region's runs whose end is known and told; never scanned again."""
+LIVE = "live"
+"""Folder of a region that names the runs whose end is not told yet: all that a scan looks at, so
+that its cost goes with live runs, not with all there ever were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +59,21 @@ class LocalCompute:
     """A ``ComputeBackend`` of processes."""
 
     def __init__(
-        self, root: Path, reclaims: tuple[Reclaims, ...] = (), scan_every_s: float = 0.2
+        self,
+        root: Path,
+        reclaims: tuple[Reclaims, ...] = (),
+        *,
+        grace_s: float = 5.0,
+        scan_every_s: float = 0.2,
     ) -> None:
-        """Keep runs under ``root``."""
+        """Keep runs under ``root``; ``grace_s`` lies between SIGTERM and SIGKILL."""
         self._root = root.resolve()
         self._reclaims = reclaims
+        self._grace_s = grace_s
         self._scan_every_s = scan_every_s
         self._children: list[subprocess.Popen[bytes]] = []
-        """Kept only to be reaped; a run does not need its worker."""
+        """Supervisors that this process started. Kept only to be reaped."""
+        self._spawning = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -95,16 +101,16 @@ class LocalCompute:
         (self._folder(region, run) / RECLAIM).touch()
 
     async def watch(self, region: str, cursor: str | None) -> AsyncIterator[ChangeBatch]:
-        """Batches of changes. A run whose end was told moves out of the scan at the next round,
-        so that the cost goes with live runs, not with all there ever were; the cursor is empty,
-        since what is left in the scan is what may not have been told.
+        """Batches of changes. A run leaves the scan once its end was told, at the next round; so
+        what is in the scan is what may not have been told, and no cursor is needed.
         """
         del cursor
         told: dict[str, RunState] = {}
         while True:
             reports = await asyncio.to_thread(self._scan, region)
-            changed = tuple(item for item in reports if told.get(item.run) is not item.state)
-            yield ChangeBatch(changed, "")
+            yield ChangeBatch(
+                tuple(item for item in reports if told.get(item.run) is not item.state), ""
+            )
             told = {item.run: item.state for item in reports}
             over = [item.run for item in reports if item.state.is_final]
             await asyncio.to_thread(self._put_away, region, over)
@@ -113,24 +119,17 @@ class LocalCompute:
     # ── one run ──────────────────────────────────────────────────────────────────────────────
 
     def _submit(self, spec: RunSpec) -> None:
-        folder = self._folder(spec.region, spec.run)
+        folder, live = self._folder(spec.region, spec.run), self._live(spec.region)
         folder.mkdir(parents=True, exist_ok=True)
-        if (self._region(spec.region) / DONE / spec.run).exists():
-            # Over and put away, perhaps this very moment: the folder just made is nobody's.
-            folder.rmdir()
-            return
         wanted = self._program(spec)
-        try:
-            held = json.loads((folder / SPEC).read_text())
-        except FileNotFoundError:
-            supervisor.write_atomically(folder / SPEC, wanted)
-            held = wanted
-        if held["spec"] != wanted["spec"]:
+        put(folder / SPEC, wanted)
+        if _read(folder / SPEC)["spec"] != wanted["spec"]:
             raise SpecConflict(spec.run)
+        live.mkdir(exist_ok=True)
+        (live / spec.run).touch()
         if not (folder / CLAIM).exists():
             # Two supervisors of one run may start; the claim lets one of them go on.
-            self._children = [child for child in self._children if child.poll() is None]
-            self._children.append(_spawn(folder))
+            self._spawn(folder)
 
     def _program(self, spec: RunSpec) -> dict[str, Any]:
         """What the supervisor reads."""
@@ -150,107 +149,83 @@ class LocalCompute:
             "environment": environment,
             "max_runtime_s": spec.max_runtime_s,
             "reclaim_after_s": rule.after_s if rule else None,
-            "grace_s": rule.grace_s if rule else 5.0,
+            "grace_s": rule.grace_s if rule else self._grace_s,
         }
+
+    def _spawn(self, folder: Path) -> None:
+        with self._spawning, (folder / "supervisor.log").open("ab") as log:
+            self._children = [child for child in self._children if child.poll() is None]
+            self._children.append(
+                subprocess.Popen(  # noqa: S603 - our own supervisor
+                    [sys.executable, "-I", supervisor.__file__, str(folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
 
     def _terminate(self, region: str, run: str, reason: str) -> None:
         folder = self._folder(region, run)
-        if (self._region(region) / DONE / run).exists():
-            return
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / STOP).write_text(reason)
-        if take_claim(folder, {"kind": "stopped"}):
-            return
-        # A supervisor that is gone cannot act on the request; its program may live on.
-        status = _read(folder / STATUS)
-        if not _lives(_read(folder / CLAIM)) and _lives(status.get("program")):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(status["program"]["pid"]).kill()
+        if not put(folder / CLAIM, {"end": ended("terminated", reason)}):
+            put(folder / STOP, {"reason": reason})
 
     def _describe(self, region: str, run: str) -> RunReport:
         folder = self._folder(region, run)
-        if not folder.exists():
-            folder = self._region(region) / DONE / run
-        claim, status = _read(folder / CLAIM), _read(folder / STATUS)
-        spec = _read(folder / SPEC).get("spec", {})
-        report = RunReport(
+        claim = _read(folder / CLAIM)
+        end = claim.get("end") or _read(folder / END)
+        if claim and not end and not supervisor.is_held(folder / CLAIM):
+            end = _bury(folder)
+        program, spec = _read(folder / PROGRAM), _read(folder / SPEC).get("spec", {})
+        if end:
+            state = RunState(end["state"])
+        elif program:
+            state = RunState.RUNNING
+        else:
+            state = RunState.QUEUED if spec else RunState.UNKNOWN
+        return RunReport(
             run=run,
             region=region,
             workflow_id=spec.get("workflow_id", ""),
-            state=_state(spec, claim, status),
-            started_at=_instant(status.get("started_at")),
-            ended_at=_instant(status.get("ended_at")),
-            exit_code=status.get("exit_code"),
-            detail=status.get("detail", ""),
+            state=state,
+            started_at=_instant(program.get("started_at")),
+            ended_at=_instant(end.get("ended_at")),
+            exit_code=end.get("exit_code"),
+            detail=end.get("detail", ""),
         )
-        if report.state is RunState.RECLAIMED and "ended_at" not in status:
-            return report.model_copy(
-                update={"ended_at": datetime.now(UTC), "detail": "its supervisor was lost"}
-            )
-        return report
 
     # ── a region ─────────────────────────────────────────────────────────────────────────────
 
     def _scan(self, region: str) -> tuple[RunReport, ...]:
         try:
-            names = sorted(entry.name for entry in os.scandir(self._region(region)))
+            runs = sorted(entry.name for entry in self._live(region).iterdir())
         except FileNotFoundError:
             return ()
-        return tuple(
-            report
-            for name in names
-            if name != DONE and (report := self._describe(region, name)).workflow_id
-        )
+        return tuple(self._describe(region, run) for run in runs)
 
-    def _put_away(self, region: str, runs: list[str]) -> None:
-        done = self._region(region) / DONE
+    def _put_away(self, region: str, runs: Sequence[str]) -> None:
         for run in runs:
-            done.mkdir(exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                self._folder(region, run).rename(done / run)
+            (self._live(region) / run).unlink(missing_ok=True)
 
-    def _region(self, region: str) -> Path:
-        return self._root / region.replace(":", "_")
+    def _live(self, region: str) -> Path:
+        return self._folder(region, LIVE)
 
     def _folder(self, region: str, run: str) -> Path:
-        return self._region(region) / run
+        return self._root / region.replace(":", "_") / run
 
 
-def _spawn(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own supervisor
-        [sys.executable, "-I", supervisor.__file__, str(folder)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _bury(folder: Path) -> Mapping[str, Any]:
+    """The end of a run whose supervisor is gone, perhaps after it wrote one; none yet while its
+    program lives.
 
-
-def _state(
-    spec: Mapping[str, Any], claim: Mapping[str, Any], status: Mapping[str, Any]
-) -> RunState:
-    if status and status["state"] != "running":
-        return RunState(status["state"])
-    if claim.get("kind") == "stopped":
-        return RunState.TERMINATED
-    if not claim:
-        return RunState.QUEUED if spec else RunState.UNKNOWN
-    if _lives(claim) or _lives(status.get("program")):
-        return RunState.RUNNING if status else RunState.QUEUED
-    return RunState.RECLAIMED
-
-
-def _lives(process: Mapping[str, Any] | None) -> bool:
-    """Whether this very process runs, and not another that got its pid."""
-    if not process or "pid" not in process:
-        return False
-    try:
-        found = psutil.Process(process["pid"])
-        return bool(
-            found.create_time() == process["created"] and found.status() != psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return False
+    That program is killed: nobody is left to learn its exit code, so that its work is lost, and
+    nobody would keep it to ``max_runtime``.
+    """
+    if supervisor.end_orphan(folder):
+        return {}
+    put(folder / END, ended("reclaimed", "its supervisor was lost"))
+    return _read(folder / END)
 
 
 def _read(path: Path) -> dict[str, Any]:

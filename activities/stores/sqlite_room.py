@@ -1,8 +1,7 @@
 """Room in SQLite: one claim a job, and beside it what all claims come to in each hour.
 
 A claim is one row, since it is the same in each of its hours; the hourly sums are kept with it in
-one transaction, so that a decision reads a few hundred sums and not ten thousand claims. vCPUs are
-whole millionths: sums of floats would drift as claims come and go.
+one transaction, so that a decision reads a few hundred sums and not ten thousand claims.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from datetime import datetime
 from activities.stores.sqlite_database import OnDatabase, micros
 from domain.capacity import CapacityType
 from domain.errors import RoomTaken
-from domain.room import Reserved, RoomClaim, RoomView, hour_start
-
-_MICRO = 1_000_000
+from domain.room import MICRO, Reserved, RoomClaim, RoomView, hour_start, micro_vcpus, room_beside
 
 
 class SqliteRoom(OnDatabase):
@@ -37,10 +34,10 @@ class SqliteRoom(OnDatabase):
                 window,
             ).fetchall()
         reserved: dict[tuple[str, CapacityType], dict[int, Reserved]] = {}
-        for region, capacity_type, hour, micro_vcpus, gpus in rows:
-            if micro_vcpus or gpus:
+        for region, capacity_type, hour, vcpus, gpus in rows:
+            if vcpus or gpus:
                 cells = reserved.setdefault((region, CapacityType(capacity_type)), {})
-                cells[hour] = Reserved(micro_vcpus / _MICRO, gpus)
+                cells[hour] = Reserved(vcpus / MICRO, gpus)
         return RoomView(reserved)
 
     def release_expired(self, now: datetime) -> int:
@@ -70,7 +67,7 @@ def take(transaction: sqlite3.Connection, job: str, claim: RoomClaim) -> None:
         "capacity_type": claim.capacity_type,
         "first": claim.hours[0],
         "last": claim.hours[-1],
-        "micro_vcpus": _micro(claim.vcpus),
+        "micro_vcpus": micro_vcpus(claim.vcpus),
         "gpus": claim.gpus,
         "expires_at": micros(claim.expires_at),
     }
@@ -96,12 +93,12 @@ def release(transaction: sqlite3.Connection, job: str) -> None:
     ).fetchone()
     if held is None:
         return
-    *cells, micro_vcpus, gpus = held
+    *cells, vcpus, gpus = held
     transaction.execute("DELETE FROM claims WHERE job = ?", (job,))
     transaction.execute(
         "UPDATE room SET micro_vcpus = micro_vcpus - ?, gpus = gpus - ?"
         " WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?",
-        (micro_vcpus, gpus, *cells),
+        (vcpus, gpus, *cells),
     )
     transaction.execute(
         "DELETE FROM room WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?"
@@ -113,10 +110,7 @@ def release(transaction: sqlite3.Connection, job: str) -> None:
 def _require_fit(transaction: sqlite3.Connection, claim: RoomClaim) -> None:
     if claim.over_room:
         return
-    vcpus_left = _micro(claim.limit_vcpus) - _micro(claim.vcpus)
-    gpus_left = claim.limit_gpus - claim.gpus
-    if vcpus_left < 0 or gpus_left < 0:
-        raise RoomTaken(claim.region, claim.capacity_type, hour_start(claim.hours[0]))
+    vcpus_left, gpus_left = room_beside(claim)
     full = transaction.execute(
         "SELECT hour FROM room WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?"
         " AND (micro_vcpus > ? OR gpus > ?) ORDER BY hour LIMIT 1",
@@ -131,7 +125,3 @@ def _require_fit(transaction: sqlite3.Connection, claim: RoomClaim) -> None:
     ).fetchone()
     if full is not None:
         raise RoomTaken(claim.region, claim.capacity_type, hour_start(full[0]))
-
-
-def _micro(vcpus: float) -> int:
-    return round(vcpus * _MICRO)

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.live import Live
 
+from clients.cli.dev import local_server
 from clients.cli.live import JobsTable
-from clients.cli.output import EXIT_FAILED, JsonOption, command, err, fail, out, print_json
-from clients.report import JobLine, Summary, summarise, write_report
+from clients.cli.output import (
+    EXIT_FAILED,
+    JsonOption,
+    command,
+    dollars,
+    err,
+    fail,
+    grams,
+    number,
+    out,
+    print_json,
+    table,
+    text,
+)
+from clients.report import JobLine, Summary, Total, summarise, write_report
 from clients.scheduler import Client, JobHandle
+from domain.documents import read_documents
+from domain.errors import InvalidInput
 from domain.manifest import JobManifest, parse_manifest, resolve_deadline
 from domain.messages import JobResult
-from workers.wiring import POLICIES, Parts, dev_server, load_parts, running, set_up
+from workers.wiring import POLICIES, Parts, load_parts, running, set_up
 
 JOBS = POLICIES.parent / "examples" / "demo" / "jobs.yaml"
 TRACE_HOUR_S = 2.0
@@ -52,14 +68,14 @@ async def demo(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run twenty jobs on a replayed European grid and account for them.
+    """Show it all in a minute, on a replayed grid.
 
     Real Temporal dev server, real processes, real SIGTERMs; the grid is a trace of 2019 in which
     one hour takes 2 s. Exit 1 if a deadline is missed or a job does not finish.
     """
-    shutil.rmtree(state, ignore_errors=True)
+    _empty(state)
     parts = load_parts(state_dir=state, **SETTINGS)
-    async with dev_server(state) as server:
+    async with local_server(state) as server:
         err.print(f"Temporal UI: {server.ui_url}/namespaces/default/workflows")
         await set_up(server.client, parts)
         async with running(server.client, parts):
@@ -76,12 +92,19 @@ async def demo(
     else:
         _print_summary(summary, report)
     if summary.missed or summary.unfinished:
-        raise typer.Exit(EXIT_FAILED)
+        fail("a deadline was missed or a job did not finish", EXIT_FAILED)
+
+
+def _empty(state: Path) -> None:
+    """Start afresh, but never delete what no run of ours has left."""
+    if state.exists() and any(state.iterdir()) and not (state / "temporal.db").exists():
+        raise InvalidInput("--state", state, "a new or empty folder, or an earlier demo's")
+    shutil.rmtree(state, ignore_errors=True)
 
 
 def read_jobs(text: str, now: datetime) -> tuple[JobManifest, ...]:
     """The manifests of a multi-document YAML file, deadlines counted from ``now``."""
-    documents = list(yaml.safe_load_all(text))
+    documents = read_documents(text)
     return tuple(
         parse_manifest(data | {"deadline": resolve_deadline(data["deadline"], now)})
         for data in documents
@@ -107,15 +130,14 @@ async def _follow(
     waits = {job.id: asyncio.create_task(job.wait()) for job in jobs}
     shown = JobsTable(client, parts)
     ends = asyncio.get_running_loop().time() + END_WITHIN_S
-    with Live(console=out, refresh_per_second=4, transient=True) as screen:
+    screen = Live(console=out, refresh_per_second=4, transient=True) if live else None
+    with screen or nullcontext():
         while not all(wait.done() for wait in waits.values()):
             if asyncio.get_running_loop().time() > ends:
                 break
-            if live:
+            if screen:
                 screen.update(await shown.render())
             await asyncio.wait(waits.values(), timeout=0.7)
-        if live:
-            screen.update(await shown.render())
     if live:
         out.print(await shown.render())
     for wait in waits.values():
@@ -135,17 +157,23 @@ async def _settled(parts: Parts, results: dict[str, JobResult | None]) -> list[J
 
 
 def _print_summary(summary: Summary, report: Path) -> None:
+    def row(label: str, total: Total, unit: Callable[[float | None], str | None]) -> list[object]:
+        figures = (total.actual, total.counterfactual, total.saved)
+        return [label, *map(unit, figures), f"{total.percent:.1f} %", total.jobs]
+
     out.print()
-    out.print(
-        f"[bold]{summary.jobs} jobs[/], {summary.met} deadlines met, {summary.missed} missed,"
-        f" {summary.unfinished} unfinished; {summary.reclaims} reclaims survived"
+    table(
+        f"{summary.jobs} jobs: {summary.met} deadlines met, {summary.missed} missed,"
+        f" {summary.unfinished} unfinished; {summary.reclaims} reclaims survived",
+        (
+            *(text(""), number("actual"), number("baseline")),
+            *(number("saved"), number("saved"), number("jobs")),
+        ),
+        (
+            row("carbon, average", summary.average_g, grams),
+            row("carbon, marginal", summary.marginal_g, grams),
+            row("cost", summary.cost_usd, dollars),
+        ),
+        note=f"{summary.settled} of {summary.jobs} jobs settled with observed intensity, reclaimed"
+        f" attempts charged.\nBaseline: each job at once, at home.\nReport: {report}",
     )
-    for label, saving in summary.savings():
-        out.print(f"  {label:<18} {saving}", markup=False)
-    out.print(
-        f"  settled with observed intensity: {summary.settled} of {summary.jobs} jobs;"
-        " reclaimed attempts charged; baseline: at once, at home"
-    )
-    out.print(f"  report: {report}")
-    if summary.missed or summary.unfinished:
-        fail("a deadline was missed or a job did not finish", EXIT_FAILED)

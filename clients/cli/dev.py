@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clients.cli.output import command, out
-from workers.wiring import dev_server, load_parts, serve
+from clients.cli.output import EXIT_UNREACHABLE, command, fail, out
+from workers.wiring import DevServer, DevServerFailed, dev_server, load_parts, serve
+
+DEFAULT_PORT = 7233
+
+
+@asynccontextmanager
+async def local_server(
+    state: Path, port: int | None = None, ui_port: int | None = None
+) -> AsyncIterator[DevServer]:
+    """Temporal's dev server while the block runs; leaves with one line where it cannot start."""
+    try:
+        async with dev_server(state, port, ui_port) as server:
+            yield server
+    except DevServerFailed as error:
+        fail(str(error), EXIT_UNREACHABLE)
 
 
 @command
 async def dev(
     *,
     state: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".lowtide"),
-    port: Annotated[int, typer.Option(help="Temporal's port on loopback.")] = 7233,
+    port: Annotated[int, typer.Option(help="Temporal's port on loopback.")] = DEFAULT_PORT,
     ui_port: Annotated[int, typer.Option(help="The Temporal UI's port.")] = 8233,
     trace_hour: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for one hour of the replayed grid trace.")
-    ] = 3600.0,
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Seconds for one hour of the replayed grid trace; 3600, or as --state has it.",
+        ),
+    ] = None,
 ) -> None:
-    """Start Temporal's dev server, the refresh schedule and a worker, until Ctrl-C.
+    """Run the whole product on this machine until Ctrl-C.
 
+    Temporal's dev server, the refresh and settlement schedules, and a worker.
     Jobs run as processes on this machine that stand in for the regions; the grid is a replayed
     trace of real European data. All state stays under --state: stop it with jobs deferred, start
     it again, and nothing is lost.
@@ -33,8 +54,9 @@ async def dev(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    parts = load_parts(state_dir=state, trace={"hour_s": trace_hour})
-    async with dev_server(state, port, ui_port) as server:
+    pace = {} if trace_hour is None else {"trace": {"hour_s": trace_hour}}
+    parts = load_parts(state_dir=state, **pace)
+    async with local_server(state, port, ui_port) as server:
         out.print(f"Temporal      {server.address}")
         out.print(f"Temporal UI   {server.ui_url}/namespaces/default/workflows")
         out.print(f"state         {state}")
@@ -44,6 +66,3 @@ async def dev(
         out.print("Ctrl-C stops it; nothing is lost.")
         await serve(server.client, parts, stop)
     out.print("stopped")
-
-
-DEFAULT_PORT = 7233

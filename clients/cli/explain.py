@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from clients.cli.jobs import read_file
-from clients.cli.output import JsonOption, command, moment, out, print_json, table
+from clients.cli.output import (
+    JsonOption,
+    command,
+    dollars,
+    grams,
+    moment,
+    number,
+    out,
+    print_json,
+    table,
+    text,
+    whole,
+)
 from domain.admission import admit_check
 from domain.placement import Decision, decide
 from workers.wiring import inputs_for, load_parts
@@ -24,7 +36,7 @@ async def explain(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide without submitting: the best cell of each region, what each wall cut, the choice.
+    """Decide without submitting; show what was cut.
 
     Reads the signals and the room of this machine's state folder (LOWTIDE_STATE_DIR), as a
     worker there would.
@@ -43,23 +55,21 @@ async def explain(
         f"{decision.considered} cells, {decision.feasible} within every wall; "
         + ", ".join(f"{wall.value} cut {count}" for wall, count in decision.cuts.items() if count),
         (
-            "region",
-            "capacity",
-            "best start",
-            f"g ({placement.basis.value})",
-            "$",
-            "score",
-            "why not",
+            whole("region"),
+            whole("capacity"),
+            text("best start"),
+            number("carbon"),
+            number("cost"),
+            number("score"),
         ),
         (
             (
                 option.region,
                 option.capacity_type.value,
-                moment(option.start),
-                None if option.carbon_g is None else f"{option.carbon_g:,.1f}",
-                None if option.cost_usd is None else f"{option.cost_usd:,.4f}",
+                f"none: {option.cut_by.value}" if option.cut_by else moment(option.start),
+                grams(option.carbon_g),
+                dollars(option.cost_usd),
                 None if option.score is None else f"{option.score:.4f}",
-                option.cut_by.value if option.cut_by else "",
             )
             for option in decision.options
         ),
@@ -67,8 +77,9 @@ async def explain(
     baseline = placement.counterfactual
     out.print(
         f"without Lowtide: {baseline.cell.region} {baseline.cell.capacity_type.value} now,"
-        f" {baseline.estimate.average_carbon_g} g average,"
-        f" {baseline.estimate.marginal_carbon_g} g marginal, ${baseline.estimate.cost_usd:,.4f}",
+        f" {grams(baseline.estimate.average_carbon_g) or 'unknown'} average,"
+        f" {grams(baseline.estimate.marginal_carbon_g) or 'unknown'} marginal,"
+        f" {dollars(baseline.estimate.cost_usd)}",
         soft_wrap=True,
     )
 

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
+from clients.cli.carbon_now import carbon_now
 from clients.cli.output import (
     EXIT_FAILED,
     JsonOption,
     command,
+    dollars,
+    grams,
     moment,
+    number,
     out,
+    plain,
     print_json,
     table,
+    text,
+    whole,
 )
-from clients.scheduler import Client
-from domain.errors import InvalidInput, InvalidManifest, Problem
+from clients.scheduler import Client, JobSummary
+from domain.errors import InvalidInput
 from domain.job import Outcome
-from domain.manifest import MAX_FILE_BYTES, JobManifest, read_manifest, resolve_deadline
+from domain.manifest import (
+    MAX_FILE_BYTES,
+    Deadline,
+    JobManifest,
+    read_manifest,
+    resolve_deadline,
+)
 from domain.messages import JobResult, JobStatus
 from workflows import narrate
 
 Name = Annotated[str, typer.Argument(help="The job's name, or its full id (job-TENANT-NAME).")]
 Tenant = Annotated[str, typer.Option(help="The tenant that the name belongs to.")]
+NOW = "carbon_now_g_per_kwh"
+
 Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger.")]
 
 
@@ -61,8 +78,9 @@ async def submit(
 ) -> None:
     """Submit a job and print its plan.
 
-    The same manifest again attaches to the job that is there. examples/manifest.yaml documents
-    every field. With --wait, exit 1 unless the job succeeds.
+    The same manifest again attaches to the job that is there (a relative deadline, as +12h, makes
+    it another manifest). examples/manifest.yaml documents every field. With --wait, exit 1 unless
+    the job succeeds.
     """
     manifest = read_file(file, deadline)
     client = await Client.connect()
@@ -85,26 +103,35 @@ async def list_jobs(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, newest first: phase, place, planned start, deadline, promised saving."""
+    """List jobs, newest first, with their plans.
+
+    Phase (or outcome), place, planned start over deadline, planned carbon over what it saves
+    against running at once at home, and the grid there now (where this machine has the signals).
+    """
     client = await Client.connect()
     jobs = [job async for job in client.list(query, limit)]
+    now = carbon_now()
     if as_json:
-        print_json(jobs)
+        print_json([plain(job) | {NOW: _now(job, now)} for job in jobs])
         return
     table(
         f"{len(jobs)} jobs",
-        ("job", "phase", "outcome", "region", "capacity", "start", "deadline", "plan g", "saves g"),
+        (
+            text("job"),
+            whole("phase"),
+            whole("region\ncapacity"),
+            whole("start\ndeadline"),
+            whole("carbon\nsaved"),
+            number("now\ng/kWh"),
+        ),
         (
             (
                 job.job.removeprefix("job-"),
-                job.phase.value if job.phase else job.status,
-                job.outcome.value if job.outcome else None,
-                job.region,
-                job.capacity_type,
-                moment(job.planned_start),
-                moment(job.deadline),
-                _grams(job.carbon_planned_g),
-                _grams(job.carbon_avoided_g),
+                _phase(job),
+                _over(job.region, job.capacity_type),
+                _over(moment(job.planned_start), moment(job.deadline)),
+                _over(grams(job.carbon_planned_g), _saved(job)),
+                None if (current := _now(job, now)) is None else f"{current:.0f}",
             )
             for job in jobs
         ),
@@ -116,14 +143,21 @@ async def show(name: Name, *, tenant: Tenant = "default", as_json: JsonOption = 
     """Show one job: where, when, why, and what was asked of it."""
     client = await Client.connect()
     status = await client.job(name, tenant).status()
-    print_json(status) if as_json else _print_status(status)
+    region = status.placement.cell.region if status.placement and not status.outcome else None
+    current = carbon_now().get(region or "")
+    if as_json:
+        print_json(plain(status) | {NOW: current})
+        return
+    _print_status(status)
+    if current is not None:
+        out.print(f"  {'grid now':<18} {current:.0f} g/kWh in {region}", markup=False)
 
 
 @command
 async def run_now(
     name: Name, *, reason: Reason, tenant: Tenant = "default", as_json: JsonOption = False
 ) -> None:
-    """Start a waiting job at once, in the best cell that there is now."""
+    """Start a waiting job at once, in the best cell now."""
     client = await Client.connect()
     status = await client.job(name, tenant).run_now(reason, getpass.getuser())
     print_json(status) if as_json else out.print(f"{status.job}: starting now")
@@ -138,7 +172,7 @@ async def cancel(
     tenant: Tenant = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel a job; a run of it is stopped, and its end confirmed."""
+    """Cancel a job; its run is stopped, and the end confirmed."""
     client = await Client.connect()
     job = client.job(name, tenant)
     status = await job.cancel(reason, getpass.getuser())
@@ -158,7 +192,7 @@ async def change_deadline(
     tenant: Tenant = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Give a job another deadline; a waiting one is planned again at once."""
+    """Give a job another deadline, and plan it again."""
     client = await Client.connect()
     status = await client.job(name, tenant).change_deadline(
         _instant(deadline), reason, getpass.getuser()
@@ -167,20 +201,33 @@ async def change_deadline(
 
 
 def _instant(value: str) -> datetime:
-    allowed = "an instant with a time zone, as 2026-11-25T06:00:00Z, or +8h"
-    resolved = resolve_deadline(value, datetime.now(UTC))
-    if isinstance(resolved, str):
-        try:
-            resolved = datetime.fromisoformat(resolved)
-        except ValueError:
-            raise InvalidManifest((Problem("deadline", value, allowed),)) from None
-    if not isinstance(resolved, datetime) or resolved.tzinfo is None:
-        raise InvalidManifest((Problem("deadline", value, allowed),))
-    return resolved
+    try:
+        return TypeAdapter(Deadline).validate_python(resolve_deadline(value, datetime.now(UTC)))
+    except ValidationError:
+        allowed = "an instant with a time zone, as 2026-11-25T06:00:00Z, or +8h from now"
+        raise InvalidInput("deadline", value, allowed) from None
 
 
-def _grams(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.1f}"
+def _phase(job: JobSummary) -> str:
+    if job.phase is None:
+        return job.status
+    return job.outcome.value if job.outcome else job.phase.value
+
+
+def _now(job: JobSummary, by_region: Mapping[str, float]) -> float | None:
+    """The grid now where an open job is planned."""
+    return None if job.closed_at else by_region.get(job.region or "")
+
+
+def _over(above: str | None, below: str | None) -> str | None:
+    return None if above is None and below is None else f"{above or '–'}\n{below or '–'}"
+
+
+def _saved(job: JobSummary) -> str | None:
+    if job.carbon_planned_g is None or job.carbon_avoided_g is None:
+        return None
+    baseline = job.carbon_planned_g + job.carbon_avoided_g
+    return f"{100 * job.carbon_avoided_g / baseline:.0f} %" if baseline else None
 
 
 def _print_status(status: JobStatus) -> None:
@@ -194,15 +241,15 @@ def _print_status(status: JobStatus) -> None:
             ("start", moment(cell.start)),
             ("latest safe start", moment(status.placement.latest_safe_start)),
             ("promise", narrate.saving(status.placement)),
-            ("cost", f"${status.placement.estimate.cost_usd:,.4f}"),
+            ("cost", dollars(status.placement.estimate.cost_usd)),
             ("why", status.placement.reason),
         ]
         if status.placement.at_risk:
             lines.append(("at risk", "even started at once, a slow run ends after the deadline"))
-    lines += [
-        ("attempts", f"{status.attempts} ({status.reclaims} reclaimed, {status.failures} failed)"),
-        ("message", status.message),
-    ]
+    attempts = f"{status.attempts} ({status.reclaims} reclaimed, {status.failures} failed)"
+    lines.append(("attempts", attempts))
+    if status.placement is None or status.message != status.placement.reason:
+        lines.append(("message", status.message))
     for label, value in lines:
         out.print(f"  {label:<18} {value}", soft_wrap=True, markup=False)
 
@@ -214,7 +261,8 @@ def _end(result: JobResult, *, as_json: bool) -> None:
         met = "deadline met" if result.deadline_met else "deadline not met"
         out.print(
             f"{result.job}: {result.outcome.value} ({met}), {result.message};"
-            f" {result.attempts} attempts, {result.reclaims} reclaims",
+            f" attempts {result.attempts}, reclaims {result.reclaims}",
+            soft_wrap=True,
             markup=False,
         )
     if result.outcome is not Outcome.SUCCEEDED:

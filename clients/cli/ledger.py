@@ -6,18 +6,34 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from clients.cli.jobs import Name, Tenant
-from clients.cli.output import EXIT_FAILED, JsonOption, command, err, out, print_json, table
+from clients.cli.output import (
+    EXIT_FAILED,
+    JsonOption,
+    command,
+    dollars,
+    err,
+    grams,
+    moment,
+    number,
+    out,
+    print_json,
+    table,
+    text,
+    whole,
+)
 from clients.errors import JobNotFound
 from domain.export import export_lines
+from domain.forecast import Signal
 from domain.ledger import EventKind, LedgerEvent
 from domain.manifest import workflow_id
 from domain.verify import VerifyReport
 from workers.wiring import load_parts, open_bundle, verify
 
 app = typer.Typer(
-    help="The ledger: show a job's chain, verify all chains, export them with their inputs.",
+    help="Show a job's chain, verify all chains, export them.",
     no_args_is_help=True,
 )
 
@@ -35,11 +51,11 @@ async def show(name: Name, *, tenant: Tenant = "default", as_json: JsonOption = 
         return
     table(
         job,
-        ("seq", "recorded", "event", "what", "hash"),
+        (number("seq"), whole("recorded"), whole("event"), text("what"), whole("hash")),
         (
             (
                 event.seq,
-                f"{event.recorded_at:%m-%d %H:%M:%S}Z",
+                moment(event.recorded_at),
                 event.kind.value,
                 _what(event),
                 event.hash[:12],
@@ -58,7 +74,7 @@ async def verify_ledger(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute everything: chains, roots, and each decision and settlement from its inputs.
+    """Recompute chains, roots, decisions and settlements from inputs.
 
     Exit 1 when something does not hold; the first event that does not is named.
     """
@@ -77,7 +93,7 @@ async def verify_ledger(
 async def export(
     file: Annotated[Path, typer.Argument(help="Where the bundle (JSON lines) goes.")],
 ) -> None:
-    """Write every chain, root and named input into one file that `verify --bundle` reads."""
+    """Write chains, roots and inputs into a file for verify --bundle."""
     lines = 0
     with file.open("w", encoding="utf-8") as bundle:
         for line in export_lines(load_parts().ledger):
@@ -111,7 +127,7 @@ def _print(report: VerifyReport) -> None:
     for reason, count in report.cannot_verify.items():
         out.print(f"  {count} events cannot be recomputed here: {reason}", markup=False)
     for fault in report.faults:
-        out.print(f"[red]does not hold[/] {fault}", soft_wrap=True)
+        out.print(Text.assemble(("does not hold ", "red"), str(fault)), soft_wrap=True)
     out.print("[green]the ledger holds[/]" if report.holds else "[red]the ledger does not hold[/]")
 
 
@@ -131,9 +147,12 @@ def _what(event: LedgerEvent) -> str:
             return f"{data['outcome']}: {data['message']}"
         case EventKind.SETTLEMENT:
             actual, baseline = data["actual"], data["counterfactual"]
-            return (
-                f"average {actual['average_carbon_g']} g against {baseline['average_carbon_g']} g,"
-                f" ${actual['cost_usd']:.4f} against ${baseline['cost_usd']:.4f}"
-            )
+            figures = [
+                f"{signal} {grams(actual[key])} against {grams(baseline[key])}"
+                for signal in Signal
+                if actual[key := f"{signal}_carbon_g"] is not None and baseline[key] is not None
+            ]
+            cost = f"{dollars(actual['cost_usd'])} against {dollars(baseline['cost_usd'])}"
+            return ", ".join((*figures, cost))
         case EventKind.CORRECTION:
             return str(data)

@@ -1,19 +1,23 @@
-"""The demo's live table: what is planned, where each job stands, the grid now against the plan."""
+"""The demo's live table: each job's plan, the grid now against it, and the way to the deadline."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.table import Column
 from rich.text import Text
 
+from clients.cli.output import number, plain_table, whole
 from clients.scheduler import Client, JobSummary
-from domain.forecast import Signal
+from domain.capacity import CapacityType
+from domain.forecast import Forecast
 from domain.job import Outcome, Phase
 from workers.wiring import Parts
 
-COLUMNS = ("job", "phase", "region", "start", "to deadline", "plan g", "saves", "now g/kWh")
+CAPTION = "now→plan: g/kWh in that region now, and as planned for the start; * on-demand"
+
+BAR = 8
 
 _STYLE = {
     Phase.PLANNING: "dim",
@@ -33,53 +37,50 @@ class JobsTable:
         """Hold the list of jobs and the store of signals."""
         self._client = client
         self._parts = parts
+        self._planned: dict[tuple[str, datetime], float | None] = {}
+        """What was last forecast for a planned start: once it has come, no forecast tells."""
 
-    async def render(self) -> Table:
-        """The table as of now."""
+    async def render(self) -> RenderableType:
+        """All jobs as of now."""
         now = datetime.now(UTC)
-        intensity = self._intensity_now(now)
-        jobs = sorted([job async for job in self._client.list()], key=lambda job: job.job)
-        table = Table(title=f"{now:%H:%M:%S}Z  {_counts(jobs)}", title_justify="left")
-        for column in (
-            "job",
-            "phase",
-            "region",
-            "start",
-            "to deadline",
-            "plan g",
-            "saves",
-            "now g/kWh",
-        ):
-            table.add_column(column, no_wrap=True)
+        forecasts = self._parts.steering_forecasts()
+        found = [job async for job in self._client.list('Tenant="demo"')]
+        jobs = sorted(found, key=lambda job: job.job)
+        table = plain_table(_columns())
         for job in jobs:
-            region = job.region or ""
+            on_demand = "*" if job.capacity_type == CapacityType.ON_DEMAND.value else ""
             table.add_row(
                 job.job.removeprefix("job-demo-"),
                 Text(_phase(job), style=_STYLE.get(job.phase or Phase.PLANNING, "")),
-                f"{region} {'od' if job.capacity_type == 'on_demand' else ''}",
+                f"{job.region or ''}{on_demand}",
                 f"{job.planned_start:%H:%M:%S}" if job.planned_start else "",
-                _progress(job, now),
-                f"{job.carbon_planned_g:,.0f}" if job.carbon_planned_g is not None else "",
-                _saves(job),
-                f"{intensity.get(region, float('nan')):.0f}" if region in intensity else "",
+                self._carbon(job, forecasts.get(job.region or ""), now),
+                _to_deadline(job, now),
             )
-        return table
+        title = Text(f"{now:%H:%M:%S}Z  {_counts(jobs)}", style="bold")
+        return Group(title, table, Text(CAPTION, style="dim"))
 
-    def _intensity_now(self, now: datetime) -> dict[str, float]:
-        """Average intensity of each region at this moment, by the newest forecast."""
-        catalogue = self._parts.catalogue
-        by_zone = {
-            item.zone: item
-            for item in self._parts.signals.forecasts()
-            if item.signal is Signal.AVERAGE
-        }
-        found = {}
-        for region in self._parts.policy.regions:
-            forecast = by_zone.get(catalogue.get(region).grid_zone or "")
-            if forecast is not None and forecast.start <= now < forecast.end:
-                index = int((now - forecast.start).total_seconds() // forecast.step_s)
-                found[region] = forecast.values[index]
-        return found
+    def _carbon(self, job: JobSummary, forecast: Forecast | None, now: datetime) -> str:
+        """Intensity now, while the job is open, and as planned."""
+        if forecast is None or job.region is None or job.planned_start is None:
+            return ""
+        key = (job.region, job.planned_start)
+        if key not in self._planned or job.planned_start > now:
+            self._planned[key] = forecast.at(max(job.planned_start, now))
+        current = None if job.closed_at else forecast.at(now)
+        return f"{_rounded(current):>4}→{_rounded(self._planned[key]):>4}"
+
+
+def _columns() -> tuple[Column, ...]:
+    """With the demo's names they take 79 columns of the terminal."""
+    return (
+        *(whole("job"), whole("phase"), whole("region"), whole("start")),
+        *(number("now→plan"), whole("to deadline")),
+    )
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
 
 
 def _counts(jobs: list[JobSummary]) -> str:
@@ -95,16 +96,11 @@ def _phase(job: JobSummary) -> str:
     return job.phase.value if job.phase else job.status
 
 
-def _saves(job: JobSummary) -> str:
-    if job.carbon_planned_g is None or job.carbon_avoided_g is None:
-        return ""
-    baseline = job.carbon_planned_g + job.carbon_avoided_g
-    return f"{100 * job.carbon_avoided_g / baseline:.0f} %" if baseline else ""
-
-
-def _progress(job: JobSummary, now: datetime) -> ProgressBar | str:
+def _to_deadline(job: JobSummary, now: datetime) -> str:
+    """How much of the time from submission to deadline is used, and the seconds left."""
     if job.deadline is None:
         return ""
     total = (job.deadline - job.submitted_at).total_seconds()
-    done = ((job.closed_at or now) - job.submitted_at).total_seconds()
-    return ProgressBar(total=total, completed=min(done, total), width=16)
+    left = (job.deadline - (job.closed_at or now)).total_seconds()
+    used = round(BAR * min(1.0, max(0.0, 1 - left / total)))
+    return f"{'█' * used}{'░' * (BAR - used)} {left:3.0f} s"

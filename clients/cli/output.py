@@ -1,4 +1,7 @@
-"""How every command speaks: tables for people, JSON for programs, one line for an error."""
+"""How every command speaks: tables for people, JSON for programs, one line for an error.
+
+What was asked for goes to standard output; errors and progress go to standard error.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,17 @@ import functools
 import json
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.table import Table
-from temporalio.service import RPCError
+from rich.table import Column, Table
+from rich.text import Text
+from temporalio.service import RPCError, RPCStatusCode
 
-from clients.errors import ClientError, NoWorker, Unreachable
-from domain.errors import LowtideError
+from clients.errors import NoWorker, Unreachable
+from domain.errors import InvalidFields, LowtideError
 
 P = ParamSpec("P")
 
@@ -42,18 +46,31 @@ def command(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Non
             asyncio.run(function(*args, **kwargs))
         except (Unreachable, NoWorker) as error:
             fail(str(error), EXIT_UNREACHABLE)
-        except (LowtideError, ClientError) as error:
+        except InvalidFields as error:
+            for problem in error.problems[:-1]:
+                complain(str(problem))
+            fail(str(error.problems[-1]), EXIT_BAD_INPUT)
+        except LowtideError as error:
             fail(str(error), EXIT_BAD_INPUT)
         except RPCError as error:
-            fail(f"Temporal: {error.message}", EXIT_UNREACHABLE)
+            asked_wrong = error.status is RPCStatusCode.INVALID_ARGUMENT
+            fail(f"Temporal: {error.message}", EXIT_BAD_INPUT if asked_wrong else EXIT_UNREACHABLE)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}", EXIT_BAD_INPUT)
 
     return run
 
 
-def fail(message: str, code: int) -> None:
-    """Say what is wrong on standard error and leave with ``code``."""
-    for line in message.split("; "):
-        err.print(f"[red]error:[/] {line}", soft_wrap=True, markup=True)
+def complain(message: str) -> None:
+    """One line on standard error."""
+    err.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what is wrong and leave with ``code``."""
+    complain(message)
     raise typer.Exit(code)
 
 
@@ -62,7 +79,7 @@ def print_json(data: object) -> None:
     typer.echo(json.dumps(plain(data), indent=2, ensure_ascii=False))
 
 
-def plain(data: object) -> object:
+def plain(data: object) -> Any:
     """Models, instants and tuples as JSON knows them."""
     if isinstance(data, BaseModel):
         return data.model_dump(mode="json")
@@ -75,16 +92,51 @@ def plain(data: object) -> object:
     return data
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def table(
+    title: str, columns: Iterable[Column], rows: Iterable[Iterable[object]], note: str = ""
+) -> None:
     """Print a table; ``None`` shows as a dash."""
-    shown = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(columns)
     for row in rows:
-        shown.add_row(*("–" if cell is None else str(cell) for cell in row))
+        shown.add_row(*("–" if cell is None else Text(str(cell)) for cell in row))
+    out.print(Text(title, style="bold"), soft_wrap=True)
     out.print(shown)
+    if note:
+        out.print(Text(note), soft_wrap=True)
+
+
+def plain_table(columns: Iterable[Column]) -> Table:
+    """A table without lines: 80 columns are few."""
+    return Table(*columns, header_style="dim", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def whole(header: str) -> Column:
+    """A column of short facts, none of which may be cut or broken."""
+    return Column(header, no_wrap=True)
+
+
+def number(header: str) -> Column:
+    """A column of figures."""
+    return Column(header, no_wrap=True, justify="right")
+
+
+def text(header: str) -> Column:
+    """A column that takes the width that is left, over as many lines as it needs."""
+    return Column(header, overflow="fold")
 
 
 def moment(instant: datetime | None) -> str | None:
     """``11-24 02:00:00Z``."""
     return None if instant is None else f"{instant:%m-%d %H:%M:%S}Z"
+
+
+def grams(value: float | None) -> str | None:
+    """``1,234.5 g``; small figures keep two digits that mean something."""
+    if value is None:
+        return None
+    return f"{value:,.1f} g" if abs(value) >= 1 or value == 0 else f"{value:.2g} g"
+
+
+def dollars(value: float | None) -> str | None:
+    """``$0.0691``."""
+    return None if value is None else f"${value:,.4f}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli.output import JsonOption, command, print_json, table
+from clients.cli.output import JsonOption, command, number, print_json, table, text, whole
 from domain.forecast import Forecast, Signal
 from domain.policy import Policy
 from workers.wiring import load_parts
@@ -31,9 +31,10 @@ async def signals(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each region's carbon intensity: now, the next 24 steps, age, provider, state.
+    """Show each region's carbon intensity, now and next.
 
-    A forecast older than the policy's forecast_max_age is stale: no decision uses it.
+    For each signal: now, the next 24 steps, state, age. A forecast older than the policy's
+    forecast_max_age is stale: no decision uses it.
     """
     parts = load_parts()
     now = datetime.now(UTC)
@@ -48,17 +49,27 @@ async def signals(
     if as_json:
         print_json(rows)
         return
-    columns = ("region", "zone", "signal", "g/kWh", "next 24", "state", "age", "provider")
-    table("Carbon intensity", columns, ([row[column] for column in _SHOWN] for row in rows))
+    columns = (
+        *(text("region"), text("zone"), whole("signal"), number("g/kWh"), whole("next 24 steps")),
+        *(whole("state"), number("age")),
+    )
+    providers = sorted({str(row["provider"]) for row in rows if row["provider"]})
+    table(
+        "Carbon intensity",
+        columns,
+        ([row[column] for column in _SHOWN] for row in rows),
+        note="provided by " + (", ".join(providers) or "nobody yet: is a worker running?"),
+    )
 
 
-_SHOWN = ("region", "zone", "signal", "g_per_kwh", "next_24", "state", "age", "provider")
+_SHOWN = ("region", "zone", "signal", "g_per_kwh", "next_24", "state", "age")
+_MORE = ("age_s", "issued_at", "provider", "step_s", "values")
 
 
 def _row(
     region: str, zone: str, signal: Signal, found: Forecast | None, policy: Policy, now: datetime
 ) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(_SHOWN)
+    row: dict[str, object] = dict.fromkeys((*_SHOWN, *_MORE))
     row |= {"region": region, "zone": zone, "signal": signal.value}
     if found is None:
         return row | {"state": "none"}
@@ -68,13 +79,21 @@ def _row(
     state = "fresh" if age <= policy.forecast_max_age and ahead else "stale"
     return row | {
         "state": state,
-        "age": f"{age.total_seconds():.0f} s",
+        "age": _age(age),
+        "age_s": age.total_seconds(),
+        "issued_at": found.issued_at,
         "provider": f"{found.provider} {found.methodology}",
         "g_per_kwh": round(ahead[0], 1) if ahead else None,
         "next_24": sparkline(ahead) if ahead else None,
         "values": list(ahead),
         "step_s": found.step_s,
     }
+
+
+def _age(age: timedelta) -> str:
+    if age < timedelta(minutes=2):
+        return f"{age.total_seconds():.0f} s"
+    return f"{age / timedelta(minutes=1):.0f} min" if age < timedelta(hours=3) else "hours"
 
 
 @command
@@ -85,7 +104,11 @@ async def regions(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the region catalogue: place, grid zone, PUE, yearly intensities, residency."""
+    """Show the region catalogue and what the policy allows.
+
+    Place, grid zone, PUE, mean intensity over a year by both signals, and the residency classes
+    that allow the region.
+    """
     parts = load_parts()
     policy, catalogue = parts.policy, parts.catalogue
     classes = {name: policy.legal_regions(name, catalogue) for name in sorted(policy.residency)}
@@ -108,18 +131,19 @@ async def regions(
         print_json(rows)
         return
     table(
-        f"Regions (catalogue {catalogue.version}, policy {policy.version}; g/kWh a year)",
-        ("region", "place", "zone", "PUE", "average", "marginal", "enabled", "residency"),
+        f"Regions (catalogue {catalogue.version}, policy {policy.version}; g/kWh over a year)",
+        (
+            *(whole("region\nplace"), text("zone"), number("PUE")),
+            *(number("average"), number("marginal"), text("residency")),
+        ),
         (
             (
-                row["region"],
-                f"{row['location']}, {row['country']}",
+                f"{row['region']}\n{row['location']}, {row['country']}",
                 row["zone"],
                 row["pue"],
                 row["average_g"],
                 row["marginal_g"],
-                "yes" if row["enabled"] else "",
-                ", ".join(row["residency"]),  # type: ignore[arg-type]
+                ", ".join(row["residency"]) if row["enabled"] else "not enabled",  # type: ignore[arg-type]
             )
             for row in rows
         ),

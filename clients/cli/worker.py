@@ -24,8 +24,9 @@ async def worker(
         ),
     ] = False,
 ) -> None:
-    """Run a worker until SIGTERM or Ctrl-C: workflows, decisions, dispatch, watching, refresh.
+    """Run a worker until SIGTERM or Ctrl-C.
 
+    It polls every queue: workflows, decisions, dispatch, watching, refresh, settlement.
     Settings come from LOWTIDE_* in the environment and lowtide.toml (LOWTIDE_CONFIG names
     another file); Temporal's address from TEMPORAL_ADDRESS or its profile file.
     """

@@ -35,14 +35,14 @@ def chain(store: SqliteStore, job: str) -> None:
         print(seq, flush=True)  # noqa: T201 - read by the test
 
 
-def race(store: SqliteStore, prefix: str, count: int) -> None:
+def race(store: SqliteStore, prefix: str, count: int, limit: int = RACE_LIMIT) -> None:
     """Take one vCPU for each job, as long as there is room."""
     took = 0
     for n in range(count):
         job = f"{prefix}-{n}"
         store.admit(job, job.encode(), "e1", rerun=False)
         try:
-            store.commit(Commit(job, 1, (draft(),), claim=claim(1, limit_vcpus=RACE_LIMIT)))
+            store.commit(Commit(job, 1, (draft(),), claim=claim(1, limit_vcpus=limit)))
         except RoomTaken:
             continue
         took += 1

@@ -1,0 +1,197 @@
+"""The rows of a decision: the places where a job may run, and what a machine comes to there.
+
+They depend on the world, the residency class and the machine's shape alone: jobs that agree in
+these share them, as all decisions of a refresh share the world's curves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.admission import is_able, offered_types
+from domain.capacity import CapacityType
+from domain.curves import Curves, Floats, Mask
+from domain.decision import SameWorld, World
+from domain.energy import it_power_w
+from domain.errors import NoLegalRegion
+from domain.forecast import Signal
+from domain.manifest import JobManifest, Resources
+from domain.reclaims import expected_rework_factor
+
+_WORLDS_HELD = 8
+"""A refresh leaves decisions of the world before it still under way; older ones are done."""
+_KINDS_HELD = 1024
+"""Kinds of job that one world remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One place: a region and how its machine is bought."""
+
+    region: str
+    zone: str | None
+    capacity_type: CapacityType
+    pue: float
+    usd_per_hour: float
+    reclaims_per_hour: float
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Places for one shape of machine, in the order that settles a tie: region, capacity type.
+
+    Arrays are columns, (rows, 1), unless they say otherwise.
+    """
+
+    ground: Ground
+    needs: Resources
+    places: tuple[Row, ...]
+    power_kw: float
+    """IT load of one machine."""
+    _egress: dict[str, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def is_spot(self) -> Mask:
+        """Which rows may be reclaimed."""
+        return np.array([[row.capacity_type is CapacityType.SPOT] for row in self.places])
+
+    @cached_property
+    def pue(self) -> Floats:
+        """Power usage effectiveness."""
+        return np.array([[row.pue] for row in self.places])
+
+    @cached_property
+    def usd_per_hour(self) -> Floats:
+        """Price of one machine."""
+        return np.array([[row.usd_per_hour] for row in self.places])
+
+    @cached_property
+    def within_ceiling(self) -> Mask:
+        """Which rows the policy does not find too dear."""
+        ceiling = self.ground.world.policy.max_usd_per_vcpu_hour or np.inf
+        within: Mask = self.usd_per_hour / self.needs.vcpus <= ceiling
+        return within
+
+    @cached_property
+    def zones(self) -> Mapping[Signal, NDArray[np.intp]]:
+        """(rows,) for each signal: where the curves have each row's zone."""
+        return {
+            signal: np.array([curves.row(row.zone) for row in self.places], dtype=np.intp)
+            for signal, curves in self.ground.curves.items()
+        }
+
+    @cached_property
+    def first_of_region(self) -> NDArray[np.intp]:
+        """(regions,): one row of each region."""
+        regions = [row.region for row in self.places]
+        return np.array([regions.index(region) for region in dict.fromkeys(regions)])
+
+    @cached_property
+    def index(self) -> Mapping[tuple[str, CapacityType], int]:
+        """Where each place stands."""
+        return {(row.region, row.capacity_type): at for at, row in enumerate(self.places)}
+
+    def rework(self, hours: Sequence[float]) -> Floats:
+        """(rows, jobs): expected running time over useful time of runs of ``hours``."""
+        rates, place = self._reclaim_rates
+        factors = [[expected_rework_factor(rate, length) for length in hours] for rate in rates]
+        return np.array(factors)[place]
+
+    @cached_property
+    def _reclaim_rates(self) -> tuple[list[float], NDArray[np.intp]]:
+        """The rates that occur, and for each row which of them is its own."""
+        rates = sorted({row.reclaims_per_hour for row in self.places})
+        return rates, np.array([rates.index(row.reclaims_per_hour) for row in self.places])
+
+    def egress_usd_per_gib(self, source: str) -> Floats:
+        """(rows,): moving data here from the region ``source``. Raises ``MissingPrice``."""
+        if source not in self._egress:
+            price = self.ground.world.prices.egress_usd_per_gib
+            self._egress[source] = np.array([price(source, row.region) for row in self.places])
+        return self._egress[source]
+
+
+class Ground:
+    """What all decisions of one world stand on."""
+
+    def __init__(self, world: World) -> None:
+        """Make the curves; rows are made as jobs ask for them."""
+        self.world = world
+        self.curves: Mapping[Signal, Curves] = {
+            signal: Curves.of(series)
+            for signal in Signal
+            if (series := [item for item in world.forecasts if item.signal is signal])
+        }
+        self._rows = lru_cache(maxsize=_KINDS_HELD)(self._legal_and_able)
+
+    def rows(self, manifest: JobManifest, excluded: tuple[str, ...] = ()) -> Rows:
+        """Legal and able places. Those excluded are left out while there are others: one that
+        failed is better than none.
+
+        Raises:
+            NoLegalRegion: there is none; residency and ability are never dropped.
+        """
+        return self._rows(_Kind(manifest.residency, manifest.resources, excluded, manifest))
+
+    def rows_at(self, region: str, capacity_type: CapacityType, needs: Resources) -> Rows:
+        """One place, whether or not the policy enables it. Raises ``MissingPrice``."""
+        return self._rows_of([(region, capacity_type)], needs)
+
+    def _legal_and_able(self, kind: _Kind) -> Rows:
+        policy, prices = self.world.policy, self.world.prices
+        places = [
+            (region, capacity_type)
+            for region in policy.legal_regions(kind.residency, self.world.catalogue)
+            if is_able(kind.manifest, policy, region)
+            for capacity_type in sorted(offered_types(kind.manifest, policy, region))
+            if prices.has(region, capacity_type)
+        ]
+        if not places:
+            raise NoLegalRegion(kind.residency, "a legal region that is able to run the job")
+        left = [place for place in places if place[0] not in kind.excluded]
+        return self._rows_of(left or places, kind.needs)
+
+    def _rows_of(self, places: Iterable[tuple[str, CapacityType]], needs: Resources) -> Rows:
+        power_w = it_power_w(
+            self.world.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model
+        )
+        rows = tuple(self._row(region, kind, needs) for region, kind in places)
+        return Rows(self, needs, rows, power_w / 1000)
+
+    def _row(self, region: str, capacity_type: CapacityType, needs: Resources) -> Row:
+        found, prices = self.world.catalogue.get(region), self.world.prices
+        return Row(
+            region=region,
+            zone=found.grid_zone,
+            capacity_type=capacity_type,
+            pue=found.pue,
+            usd_per_hour=prices.usd_per_hour(
+                region, capacity_type, needs.vcpus, needs.memory_gib, needs.gpus
+            ),
+            reclaims_per_hour=prices.price(region, capacity_type).reclaims_per_hour,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What rows depend on. Jobs that agree in it have the same rows."""
+
+    residency: str
+    needs: Resources
+    excluded: tuple[str, ...]
+    manifest: JobManifest = field(compare=False)
+
+
+@lru_cache(maxsize=_WORLDS_HELD)
+def _ground(key: SameWorld) -> Ground:
+    return Ground(key.world)
+
+
+def ground_of(world: World) -> Ground:
+    """A world's ground; made once for each world object."""
+    return _ground(SameWorld(world))

@@ -1,0 +1,169 @@
+"""Local compute under a test's hand: shell scripts that tell of themselves in files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from activities.compute.local import LocalCompute, Reclaims
+from activities.compute.supervisor import CLAIM, END, PROGRAM, is_held
+from domain.job import RunSpec, RunState
+from tests.activities.compute.held import Held
+from tests.contracts.compute_site import EXIT_CODE, WITHIN_S, Program, Site
+
+GRACE_S = 0.5
+
+SCRIPTS = {
+    Program.SUCCEED: "exit 0",
+    Program.FAIL: f"exit {EXIT_CODE}",
+    Program.LAST: (
+        'trap "touch $me.termed; exit 0" TERM; while [ ! -e $me.go ]; do sleep 0.05; done'
+    ),
+    Program.DEFY: 'trap "" TERM; while :; do sleep 0.05; done',
+}
+
+PREFACE = "me={told}/$LOWTIDE_JOB-$LOWTIDE_ATTEMPT; env > $me.env; echo $$ >> $me.starts; "
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process group has a member that is no zombie."""
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
+class LocalSite(Site):
+    """A folder of runs, and one of what their programs tell."""
+
+    def __init__(self, root: Path, reclaims: tuple[Reclaims, ...] = ()) -> None:
+        self.root = root / "runs"
+        self.told = root / "told"
+        self.told.mkdir(parents=True)
+        self.regions = ("aws:eu-north-1", "gcp:europe-west1")
+        self._reclaims = reclaims
+        self._workers: list[LocalCompute] = []
+        self._held: list[Held] = []
+        self.backend: LocalCompute = self.restarted()
+
+    def restarted(self) -> LocalCompute:
+        worker = LocalCompute(
+            self.root, reclaims=self._reclaims, grace_s=GRACE_S, scan_every_s=0.02
+        )
+        self._workers.append(worker)
+        return worker
+
+    def command(self, program: Program) -> tuple[str, ...]:
+        if program is Program.MISSING:
+            return ("no-such-command",)
+        return self.script(SCRIPTS[program])
+
+    def script(self, script: str) -> tuple[str, ...]:
+        """A shell script that tells of its start; ``$me`` begins the names of what it tells."""
+        return ("sh", "-c", PREFACE.format(told=self.told) + script)
+
+    async def let_go(self, spec: RunSpec) -> None:
+        self.of(spec, "go").touch()
+
+    async def reclaim(self, spec: RunSpec) -> None:
+        self.backend.reclaim(spec.region, spec.run)
+
+    def close_queue(self) -> None:
+        # As on a machine too busy to start one more process.
+        self.backend._spawn = lambda _: None  # type: ignore[method-assign]
+
+    async def submit_unanswered(self, spec: RunSpec) -> None:
+        submission = asyncio.create_task(self.backend.submit(spec))
+        await asyncio.sleep(0)
+        submission.cancel()
+        async with asyncio.timeout(WITHIN_S):
+            while (await self.report(spec)).state is RunState.UNKNOWN:
+                await asyncio.sleep(0.01)
+
+    async def at_rest(self) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while any(self._is_starting(child.pid) for child in self._alive()):
+                await asyncio.sleep(0.01)
+
+    def starts(self, spec: RunSpec) -> int:
+        return len(self._pids(spec))
+
+    def environment(self, spec: RunSpec) -> Mapping[str, str]:
+        lines = self.of(spec, "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def lives(self, spec: RunSpec) -> bool:
+        return any(group_lives(group) for group in self._pids(spec))
+
+    def of(self, spec: RunSpec, what: str) -> Path:
+        """A file in which a run's program tells something, or is told."""
+        return self.told / f"{spec.workflow_id}-{spec.attempt}.{what}"
+
+    def folder(self, spec: RunSpec) -> Path:
+        """Where a run's supervisor keeps its files."""
+        return self.backend._folder(spec.region, spec.run)
+
+    def hold_before_start(self, spec: RunSpec) -> Held:
+        """Let the run's supervisor claim it and then wait, at the file of the program's output."""
+        held = Held(self.folder(spec) / "stdout.log")
+        self._held.append(held)
+        return held
+
+    async def claimed(self, spec: RunSpec) -> int:
+        """Wait until a supervisor has the run; its pid."""
+        claim = self.folder(spec) / CLAIM
+        async with asyncio.timeout(WITHIN_S):
+            while not claim.exists():
+                await asyncio.sleep(0.01)
+        return self.number(claim, "pid")
+
+    async def group(self, spec: RunSpec) -> int:
+        """Wait until the run's program is recorded; its process group."""
+        program = self.folder(spec) / PROGRAM
+        async with asyncio.timeout(WITHIN_S):
+            while not program.exists():
+                await asyncio.sleep(0.01)
+        return self.number(program, "group")
+
+    @staticmethod
+    def number(file: Path, field: str) -> int:
+        """A number that a run's file holds."""
+        return int(json.loads(file.read_text())[field])
+
+    def close(self) -> None:
+        """End every process that a test left."""
+        for program in self.root.glob(f"*/*/{PROGRAM}"):
+            if is_held(program):
+                os.killpg(self.number(program, "group"), signal.SIGKILL)
+        for child in self._alive():
+            child.kill()
+            child.wait()
+        for held in self._held:
+            held.close()
+
+    def _alive(self) -> list[subprocess.Popen[bytes]]:
+        return [
+            child for worker in self._workers for child in worker._children if child.poll() is None
+        ]
+
+    def _is_starting(self, supervisor: int) -> bool:
+        for claim in self.root.glob(f"*/*/{CLAIM}"):
+            if json.loads(claim.read_text()).get("pid") == supervisor:
+                folder = claim.parent
+                return not ((folder / PROGRAM).exists() or (folder / END).exists())
+        return True
+
+    def _pids(self, spec: RunSpec) -> list[int]:
+        try:
+            return [int(line) for line in self.of(spec, "starts").read_text().split()]
+        except FileNotFoundError:
+            return []

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.settle import Settle
+from activities.stores.sqlite import SqliteStore
+from domain import settlement_record
+from domain.capacity import CapacityType
+from domain.decision import DecisionInputs
+from domain.forecast import Observation, Signal
+from domain.job import Cell, DecisionReason, Outcome, RunReport, RunState
+from domain.ledger import Draft, EventKind
+from domain.messages import AttemptRecord, SettlementReport
+from domain.ports import Commit
+from domain.room import RoomClaim, hour_of
+from domain.verify import verify_ledger
+from tests.domain.recorded import HOME, NOW, make_inputs, record_decision, stub_decide
+
+HOUR = timedelta(hours=1)
+LATER = NOW + 8 * HOUR
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore(tmp_path / "lowtide.db") as opened:
+        yield opened
+
+
+async def settle(
+    store: SqliteStore, at: datetime = LATER, signals: object = None
+) -> SettlementReport:
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, started_time=at)
+    return await environment.run(Settle(store, signals or store, store).settle_ledger)  # type: ignore[arg-type]
+
+
+def ran(
+    store: SqliteStore,
+    inputs: DecisionInputs,
+    hours: float = 1,
+    outcome: Outcome = Outcome.SUCCEEDED,
+) -> str:
+    """A job that was planned at NOW and ran from NOW + 3 h."""
+    job, start = inputs.manifest.workflow_id, NOW + 3 * HOUR
+    store.admit(job, inputs.manifest.canonical(), "e1", rerun=False)
+    record_decision(store, inputs, 1, DecisionReason.PLAN)
+    attempt = AttemptRecord(
+        attempt=1,
+        cell=Cell(region=HOME, capacity_type=CapacityType.ON_DEMAND, start=start),
+        submitted_at=start,
+        report=RunReport(
+            run=f"{job}-a1",
+            region=HOME,
+            workflow_id=job,
+            state=RunState(outcome.value.lower()),
+            started_at=start,
+            ended_at=start + hours * HOUR,
+        ),
+    )
+    drafts = (
+        Draft(EventKind.ATTEMPT, start + HOUR, attempt.model_dump(mode="json")),
+        Draft(EventKind.COMPLETION, start + HOUR, {"outcome": outcome.value}),
+    )
+    store.commit(Commit(job, 2, drafts, outcome=outcome, last_attempt=1))
+    return job
+
+
+def publish(store: SqliteStore, hours: int, level: float = 400.0) -> None:
+    """Germany's average, hourly from NOW on."""
+    store.put_observations(
+        [
+            Observation("DE", Signal.AVERAGE, NOW + n * HOUR, 3600.0, level, "trace")
+            for n in range(hours)
+        ]
+    )
+
+
+def settlements(store: SqliteStore, job: str) -> list[dict[str, object]]:
+    return [item.data for item in store.events(job) if item.kind is EventKind.SETTLEMENT]
+
+
+async def test_a_job_waits_until_its_hours_are_published(store: SqliteStore) -> None:
+    """It is settled once, when the last of them is there, and never again."""
+    job = ran(store, make_inputs())
+    publish(store, 3)
+    assert (await settle(store)).waiting == 1
+    assert settlements(store, job) == []
+    publish(store, 4)
+    report = await settle(store)
+    assert (report.settled, report.waiting) == (1, 0)
+    [data] = settlements(store, job)
+    assert data["through"] == 3
+    assert data["actual"]["average_carbon_g"] == data["counterfactual"]["average_carbon_g"] > 0  # type: ignore[index]
+    again = await settle(store)
+    assert (again.settled, again.waiting, again.root) == (0, 0, None)
+    assert len(settlements(store, job)) == 1
+
+
+async def test_one_job_that_waits_holds_up_no_other(store: SqliteStore) -> None:
+    """Each job has its own hours."""
+    first, second = ran(store, make_inputs("first"), 1), ran(store, make_inputs("second"), 9)
+    publish(store, 4)
+    report = await settle(store)
+    assert (report.settled, report.waiting) == (1, 1)
+    assert [len(settlements(store, job)) for job in (first, second)] == [1, 0]
+
+
+async def test_a_settlement_is_recomputed_from_what_it_names(store: SqliteStore) -> None:
+    """Observations that are corrected later do not change what was settled: its blob holds them."""
+    ran(store, make_inputs())
+    publish(store, 6)
+    await settle(store)
+    publish(store, 6, level=1.0)
+    report = verify_ledger(store, stub_decide, {EventKind.SETTLEMENT: settlement_record.recompute})
+    assert report.holds, report.faults
+    assert report.recomputed[EventKind.SETTLEMENT] == 1
+
+
+async def test_a_root_covers_every_chain_that_moved(store: SqliteStore) -> None:
+    """Each round appends one root over the moved heads, and none when nothing moved."""
+    jobs = {ran(store, make_inputs(name)) for name in ("first", "second")}
+    assert (await settle(store)).root == 1
+    assert (await settle(store)).root is None
+    publish(store, 6)
+    assert (await settle(store)).root == 2
+    assert [{head.job for head in root.heads} for root in store.roots()] == [jobs, jobs]
+    assert [head.seq for head in store.roots()[-1].heads] == [4, 4]
+
+
+async def test_room_of_lost_owners_is_given_back(store: SqliteStore) -> None:
+    """Once it has expired, and not before."""
+    inputs = make_inputs()
+    job = inputs.manifest.workflow_id
+    hour = hour_of(NOW)
+    store.admit(job, inputs.manifest.canonical(), "e1", rerun=False)
+    claim = RoomClaim(HOME, CapacityType.SPOT, range(hour, hour + 1), 4, 0, 10, 0, LATER)
+    store.commit(Commit(job, 1, (Draft(EventKind.OVERRIDE, NOW, {}),), claim=claim))
+    assert (await settle(store, LATER - HOUR)).room_given_back == 0
+    assert (await settle(store, LATER + HOUR)).room_given_back == 1
+    assert store.view(range(hour, hour + 1), excluding_job="").reserved == {}
+
+
+class OpensAgain:
+    """Observations that come while someone runs the job again."""
+
+    def __init__(self, store: SqliteStore, inputs: DecisionInputs) -> None:
+        self._store = store
+        self._inputs = inputs
+
+    def observations(
+        self, zone: str, signal: Signal, start: datetime, end: datetime
+    ) -> Sequence[Observation]:
+        manifest = self._inputs.manifest
+        self._store.admit(manifest.workflow_id, manifest.canonical(), "e2", rerun=True)
+        return self._store.observations(zone, signal, start, end)
+
+
+async def test_a_job_that_is_run_again_meanwhile_is_left_alone(store: SqliteStore) -> None:
+    """Its chain belongs to the new execution: the round goes on with the others."""
+    inputs = make_inputs("first")
+    job = ran(store, inputs, outcome=Outcome.FAILED)
+    other = ran(store, make_inputs("second"))
+    publish(store, 6)
+    report = await settle(store, signals=OpensAgain(store, inputs))
+    assert (report.settled, report.waiting) == (1, 1)
+    assert [len(settlements(store, name)) for name in (job, other)] == [0, 1]
+    assert report.root is not None
