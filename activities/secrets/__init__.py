@@ -1,0 +1,1 @@
+"""Secrets: where keys and passwords come from. Nothing read here is written anywhere."""
