@@ -39,8 +39,8 @@ from workers.settings import Settings, TraceSettings
 from workers.wiring import build
 from workflows.job import CarbonAwareJob
 
-JOBS_A_ROUND = 100
-IN_FLIGHT = 50
+JOBS_A_ROUND = 150
+IN_FLIGHT = 150
 ROUNDS = 4
 GOAL = 0.8
 
@@ -70,7 +70,7 @@ async def measure() -> None:
             sides(server.client, Path(folder) / "state") as both,
         ):
             for side in both:
-                await take_turn(side, jobs=IN_FLIGHT // 2)
+                await take_turn(side, jobs=JOBS_A_ROUND // 5)
                 side.starts, side.completions = [], []
             for number in range(ROUNDS):
                 for side in both if number % 2 else reversed(both):
