@@ -15,7 +15,8 @@ LowtideError (domain)
     ├── ProviderFault      a signal provider did not serve us
     │   ├── ProviderDown       it serves nobody for now: the next refresh asks again
     │   └── AnswerRefused      one zone's answer that was not given or cannot be trusted
-    └── ProviderMisconfigured  a signal provider cannot be used as it was set up
+    ├── ProviderMisconfigured  a signal provider cannot be used as it was set up
+    └── HistoryFault       a history did not take or give observations; decisions go on
 """
 
 from __future__ import annotations
@@ -120,3 +121,10 @@ class ProviderMisconfigured(ActivityFault):
 
     def __init__(self, provider: str, field: str, value: object, allowed: str) -> None:
         super().__init__(f"{provider}: {field} is {value}; allowed: {allowed}")
+
+
+class HistoryFault(ActivityFault):
+    """A history did not take or give observations; no decision reads it. Names no secret."""
+
+    def __init__(self, history: str, what: str) -> None:
+        super().__init__(f"history {history}: {what}")

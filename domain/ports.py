@@ -51,7 +51,19 @@ class SignalProvider(Protocol):
         """
 
 
-class SignalStore(Protocol):
+class SignalHistory(Protocol):
+    """What was observed, one point for each (zone, signal, start), whoever writes at once."""
+
+    def put_observations(self, observations: Sequence[Observation]) -> None:
+        """Keep each observation; the same (zone, signal, start) again replaces it."""
+
+    def observations(
+        self, zone: str, signal: Signal, start: datetime, end: datetime
+    ) -> tuple[Observation, ...]:
+        """Observations whose step overlaps [start, end), ordered by start."""
+
+
+class SignalStore(SignalHistory, Protocol):
     """The newest forecast for each zone and signal, and what was observed."""
 
     def put_forecasts(self, forecasts: Sequence[Forecast]) -> None:
@@ -62,14 +74,6 @@ class SignalStore(Protocol):
 
     def forecasts(self) -> tuple[Forecast, ...]:
         """The newest forecast of every (zone, signal), ordered by both."""
-
-    def put_observations(self, observations: Sequence[Observation]) -> None:
-        """Keep each observation; the same (zone, signal, start) again replaces it."""
-
-    def observations(
-        self, zone: str, signal: Signal, start: datetime, end: datetime
-    ) -> tuple[Observation, ...]:
-        """Observations whose step overlaps [start, end), ordered by start."""
 
 
 @dataclass(frozen=True, slots=True)

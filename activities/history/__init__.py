@@ -1,0 +1,1 @@
+"""Histories: observed carbon intensity kept for trends, apart from what decisions read."""
