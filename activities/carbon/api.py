@@ -122,7 +122,7 @@ def open_client(
     return httpx.AsyncClient(
         transport=RetryTransport(_Tries(pool, timings.try_s, max_body_bytes), retry),
         timeout=httpx.Timeout(timings.try_s, connect=timings.connect_s),
-        headers={"User-Agent": "lowtide", "Accept-Encoding": "identity"},
+        headers={"Accept-Encoding": "identity"},
         follow_redirects=False,
     )
 
