@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from domain.job import (
@@ -39,8 +39,8 @@ class OverrideKind(StrEnum):
 class OverrideRequest(Payload):
     """The one optional JSON object that each override takes."""
 
-    reason: str = ""
-    actor: str = ""
+    reason: str = Field(default="", max_length=1000)
+    actor: str = Field(default="", max_length=200)
     deadline: Deadline | None = None
     """For ``change_deadline`` only."""
 

@@ -34,10 +34,12 @@ def test_eight_hours_cost_one_look() -> None:
     assert looks(-HOUR) == [timedelta(0)]
 
 
-def test_the_least_remaining_wait_is_exact() -> None:
-    """Twelve hours have a look at six, a second less has none."""
+def test_a_look_that_comes_some_moments_late_costs_none_after_it() -> None:
+    """Twelve hours have a look at six, so have they less some seconds; less a few minutes, none."""
     assert looks(12 * HOUR) == [SIX, timedelta(0)]
-    assert looks(12 * HOUR - timedelta(seconds=1)) == [timedelta(0)]
+    late = timedelta(seconds=30)
+    assert looks(12 * HOUR - late) == [SIX - late / 2, timedelta(0)]
+    assert looks(12 * HOUR - timedelta(minutes=3)) == [timedelta(0)]
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=366)))

@@ -7,6 +7,7 @@ margins for that. All state lies in one folder, so that what was killed can be s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -84,8 +85,14 @@ class Stack:
     async def close(self) -> None:
         """End every process of this stack."""
         for worker in self.workers:
-            worker.kill()
-            worker.wait()
+            if worker.poll() is None:
+                # ``lowtide dev`` cannot take its server along when it is killed.
+                children = psutil.Process(worker.pid).children()
+                worker.kill()
+                worker.wait()
+                for child in children:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
         await self._serving.aclose()
         for supervisor in self.supervisors():
             supervisor.kill()

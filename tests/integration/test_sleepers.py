@@ -11,7 +11,7 @@ import pytest
 
 from domain.job import Phase
 from domain.manifest import JobManifest
-from tests.integration.stack import Stack
+from tests.integration.stack import Stack, eventually
 from workers.settings import POLICIES
 
 SLEEPERS = 5000
@@ -42,8 +42,12 @@ async def test_a_workers_memory_is_flat_over_its_sleepers(tmp_path: Path) -> Non
         for first in range(0, SLEEPERS, FIRST):
             await submit(stack, first, first + FIRST)
             memory[first + FIRST] = worker.memory_info().rss / 2**20
-        deferred = await stack.client.temporal.count_workflows(f'Phase="{Phase.DEFERRED.value}"')
-    assert deferred.count == SLEEPERS
+
+        async def all_wait() -> bool:
+            query = f'Phase="{Phase.DEFERRED.value}"'
+            return (await stack.client.temporal.count_workflows(query)).count == SLEEPERS
+
+        await eventually(all_wait)
     assert memory[SLEEPERS] <= memory[FIRST] + GROWTH_MIB, memory
 
 

@@ -30,7 +30,7 @@ from domain.ledger import EventKind
 from domain.messages import OverrideKind, OverrideRequest
 from domain.ports import ChangeBatch
 from domain.steps import Queue
-from tests.replay.scenarios import Execution, continued, impatient, reclaimed_and_deferred
+from tests.replay.scenario import Execution, continued, impatient, reclaimed_and_deferred
 from tests.scripted_compute import Act, ScriptedCompute
 from tests.workflows.grid import HOUR
 from tests.workflows.harness import FRANKFURT, PARIS, STOCKHOLM, WITHIN_S, ZONES, Stage, staged

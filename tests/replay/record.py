@@ -20,6 +20,7 @@ from temporalio.client import WorkflowHistory
 
 from tests.quiet import hush
 from tests.replay import fingerprint, histories
+from tests.replay.scenario import SUCCEEDED
 from tests.replay.scenarios import SCENARIOS
 from tests.workflows.harness import staged
 
@@ -31,6 +32,7 @@ async def record(branch: str) -> list[WorkflowHistory]:
     scenario = SCENARIOS[branch]
     with tempfile.TemporaryDirectory() as state_dir:
         async with scenario.environment() as env, staged(env, Path(state_dir)) as stage:
+            stage.compute.acts = (SUCCEEDED,)
             async with asyncio.timeout(WITHIN_S):
                 return [await job.fetch_history() for job in await scenario.run(stage)]
 

@@ -6,93 +6,39 @@ executions whose histories stand for its branch.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from contextlib import suppress
+from datetime import datetime, timedelta
 
-from temporalio.client import WorkflowContinuedAsNewError, WorkflowFailureError, WorkflowHandle
-from temporalio.testing import WorkflowEnvironment
+from temporalio.client import WorkflowContinuedAsNewError
 
-from domain.job import Phase, RunState
+from domain.job import Phase
 from domain.ledger import EventKind
 from domain.manifest import Flexibility
 from domain.messages import OverrideKind, OverrideRequest, WatchInput
 from domain.steps import Queue
+from tests.replay.scenario import (
+    FAILED,
+    LONG,
+    RECLAIMED,
+    SCENARIOS,
+    SUCCEEDED,
+    Execution,
+    continued,
+    deferring,
+    ended,
+    impatient,
+    reclaimed_and_deferred,
+    running,
+    scenario,
+)
 from tests.scripted_compute import Act
 from tests.workflows.grid import dip
-from tests.workflows.harness import (
-    FRANKFURT,
-    PARIS,
-    STOCKHOLM,
-    WITHIN_S,
-    ZONES,
-    Stage,
-    real_time,
-    time_skipping,
-)
+from tests.workflows.harness import FRANKFURT, PARIS, STOCKHOLM, ZONES, Stage
 from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals
 from workflows.watch import WatchRegion, watch_workflow_id
 
-Execution = WorkflowHandle[Any, Any]
-Run = Callable[[Stage], Awaitable[list[Execution]]]
-Environment = Callable[[], AbstractAsyncContextManager[WorkflowEnvironment]]
-
-RECLAIMED = Act(ends=RunState.RECLAIMED, after=timedelta(minutes=10))
-FAILED = Act(ends=RunState.FAILED, exit_code=3)
-RECLAIMED_SOON = Act(ends=RunState.RECLAIMED, after=timedelta(seconds=2))
-LONG = Act(after=timedelta(hours=3))
-
-SUGGESTED_AT = 30
-"""Events after which a scenario's server suggests to continue as new."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """How to come through one branch, and on which server."""
-
-    run: Run
-    environment: Environment
-
-
-SCENARIOS: dict[str, Scenario] = {}
-"""By branch, which is the name of the recorded file."""
-
-
-def scenario(environment: Environment = time_skipping) -> Callable[[Run], Run]:
-    """Enter a scenario under its function's name."""
-
-    def enter(run: Run) -> Run:
-        SCENARIOS[run.__name__.replace("_", "-")] = Scenario(run, environment)
-        return run
-
-    return enter
-
-
-async def ended(execution: Execution) -> list[Execution]:
-    """Wait for the end, whatever it is."""
-    with suppress(WorkflowFailureError):
-        await execution.result()
-    return [execution]
-
-
-async def deferring(stage: Stage, hours: float = 8, **fields: Any) -> Execution:
-    """A job that waits for a clean hour in Paris."""
-    stage.grid.set(ZONES[PARIS], dip(stage.at(hours), low=10))
-    job = await stage.submit(stage.manifest(**fields))
-    await stage.until(job, Phase.DEFERRED)
-    return job
-
-
-async def running(stage: Stage, **fields: Any) -> Execution:
-    """A job whose run has begun."""
-    job = await stage.submit(stage.manifest(**fields))
-    await stage.until(job, Phase.RUNNING)
-    return job
-
+__all__ = ["SCENARIOS"]
 
 # ── a job's own way ──────────────────────────────────────────────────────────────────────────
 
@@ -132,6 +78,19 @@ async def policy_changed(stage: Stage) -> list[Execution]:
     job = await deferring(stage)
     await job.signal("look_again")
     return await ended(job)
+
+
+@scenario()
+async def look_unanswered(stage: Stage) -> list[Execution]:
+    """The signals cannot be read when it is time to look, and the plan holds."""
+    job = await deferring(stage)
+    stage.grid.set(ZONES[STOCKHOLM], unreadable)
+    return await ended(job)
+
+
+def unreadable(hour: datetime) -> float:
+    """A curve of which nothing can be told."""
+    raise OSError(f"no signal for {hour}")
 
 
 @scenario()
@@ -229,13 +188,13 @@ async def temporal_cancel_while_running(stage: Stage) -> list[Execution]:
 @scenario()
 async def reclaimed_twice(stage: Stage) -> list[Execution]:
     """Then on-demand, since the runway covers no third one."""
-    stage.compute.acts = (RECLAIMED, RECLAIMED, Act())
+    stage.compute.acts = (RECLAIMED, RECLAIMED, SUCCEEDED)
     return await ended(await stage.submit(stage.manifest(within=timedelta(hours=5))))
 
 
 @scenario()
 async def program_failed_once(stage: Stage) -> list[Execution]:
-    stage.compute.acts = (FAILED, Act())
+    stage.compute.acts = (FAILED, SUCCEEDED)
     return await ended(await stage.submit(stage.manifest(retries=1)))
 
 
@@ -256,7 +215,7 @@ async def region_out_of_reach(stage: Stage) -> list[Execution]:
 @scenario()
 async def queued_too_long(stage: Stage) -> list[Execution]:
     """Terminated, confirmed, and moved."""
-    stage.compute.acts = (Act(queued=timedelta(hours=20)), Act())
+    stage.compute.acts = (Act(queued=timedelta(hours=20)), SUCCEEDED)
     return await ended(await stage.submit(stage.manifest(within=timedelta(hours=8))))
 
 
@@ -268,13 +227,23 @@ async def news_lost(stage: Stage) -> list[Execution]:
     return await ended(await stage.submit())
 
 
+@scenario()
+async def run_lost(stage: Stage) -> list[Execution]:
+    """A safety poll finds that the region has no trace of it; it is run elsewhere."""
+    stage.compute.news_is_lost = True
+    job = await stage.submit()
+    await stage.until(job, Phase.QUEUED)
+    stage.compute.submitted_at.clear()
+    return await ended(job)
+
+
 # ── a second execution ───────────────────────────────────────────────────────────────────────
 
 
 @scenario()
 async def run_again(stage: Stage) -> list[Execution]:
     """``--rerun`` after a failure."""
-    stage.compute.acts = (FAILED, Act())
+    stage.compute.acts = (FAILED, SUCCEEDED)
     first = await stage.submit()
     await stage.skip_to(stage.at(1))
     await stage.until(first, Phase.FINISHED)
@@ -299,7 +268,7 @@ async def recorded_earlier(stage: Stage) -> list[Execution]:
 @scenario()
 async def orphan_stopped(stage: Stage) -> list[Execution]:
     """An earlier execution was terminated and left its run behind."""
-    stage.compute.acts = (LONG, Act(queued=timedelta(minutes=1)))
+    stage.compute.acts = (LONG, SUCCEEDED)
     first = await running(stage)
     await first.terminate("drill")
     second = await stage.submit()
@@ -311,13 +280,6 @@ async def orphan_stopped(stage: Stage) -> list[Execution]:
 # ── a history that grows long ────────────────────────────────────────────────────────────────
 
 
-def impatient() -> AbstractAsyncContextManager[WorkflowEnvironment]:
-    """A dev server that suggests to continue as new after few events."""
-    return real_time(
-        "--dynamic-config-value", f"limit.historyCount.suggestContinueAsNew={SUGGESTED_AT}"
-    )
-
-
 @scenario(impatient)
 async def continued_as_new(stage: Stage) -> list[Execution]:
     """Both runs of a job that was reclaimed, deferred and looked at until the server had enough."""
@@ -327,25 +289,6 @@ async def continued_as_new(stage: Stage) -> list[Execution]:
     await job.signal(OverrideKind.RUN_NOW)
     await ended(job)
     return [stage.client.get_workflow_handle(job.id, run_id=first), job]
-
-
-async def reclaimed_and_deferred(stage: Stage) -> Execution:
-    """A job that lost its first run and waits for a clean hour a day ahead."""
-    stage.compute.acts = (RECLAIMED_SOON, Act(after=timedelta(0)))
-    job = await running(stage)
-    stage.grid.set(ZONES[PARIS], dip(stage.at(20), low=10))
-    await stage.until(job, Phase.DEFERRED)
-    return job
-
-
-async def continued(job: Execution) -> str:
-    """Wait until the first run has continued as new, and return that run's id."""
-    first = job.first_execution_run_id
-    assert first is not None
-    async with asyncio.timeout(WITHIN_S):
-        while (await job.describe()).run_id == first:
-            await asyncio.sleep(0.05)
-    return first
 
 
 # ── the workflows beside ─────────────────────────────────────────────────────────────────────
