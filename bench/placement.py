@@ -17,6 +17,7 @@ from bench.jobs import NOW, REGIONS, STARTS, STEP_S, make_jobs, make_room, make_
 from domain.cells import Cells
 from domain.decision import DecisionInputs
 from domain.placement import choose, decide, starts_after_now_s, steering_outlook
+from domain.room import RoomView
 from domain.rows import ground_of
 
 GOAL_US = 150.0
@@ -24,27 +25,30 @@ DECISIONS = 400
 
 
 def main() -> None:
-    """Print p50 of the whole decision and of its core, beside one copy."""
+    """Print p50 of the whole decision and of its core, room free and room busy, beside one copy."""
     for spot_only in (True, False):
         world = make_world(1, spot_only=spot_only)
-        room = make_room(world, 2)
         reach = timedelta(seconds=STEP_S * (STARTS - 1))
         jobs = [
             replace(job, deadline=NOW + reach + world.policy.safety_margin + job.worst_case)
-            for job in make_jobs(world, room, DECISIONS, 3, residency=("europe",))
+            for job in make_jobs(world, RoomView(), DECISIONS, 3, residency=("europe",))
         ]
         cells = [cells_of(job) for job in jobs]
         rows, starts = len(cells[0].rows.places), len(cells[0].starts_s)
         copy_us = p50_us([copy_of(item) for item in cells])
-        core_us = p50_us([lambda job=job: choose(cells_of(job)) for job in jobs])
-        whole_us = p50_us([lambda job=job: decide(job) for job in jobs])
         print(f"{REGIONS} regions, {rows} places x {starts} starts, {DECISIONS} decisions, p50:")
-        print(f"  one copy of grams and mask      {copy_us:8.1f} us")
-        for label, took_us in (("score and choice", core_us), ("decide(), placement", whole_us)):
-            print(
-                f"  {label:<30} {took_us:9.1f} us  {took_us / copy_us:6.1f} copies"
-                f"   (goal {GOAL_US:g} us)"
-            )
+        print(f"  {'one copy of grams and mask':<42}{copy_us:8.1f} us")
+        busy = make_room(world, 2)
+        hours = sum(map(len, busy.reserved.values()))
+        for label, room in (("room free", RoomView()), (f"{hours} hours reserved", busy)):
+            seen = [replace(job, room=room) for job in jobs]
+            core_us = p50_us([lambda job=job: choose(cells_of(job)) for job in seen])
+            whole_us = p50_us([lambda job=job: decide(job) for job in seen])
+            for part, took_us in (("score and choice", core_us), ("decide(), placement", whole_us)):
+                print(
+                    f"  {part + ', ' + label:<42}{took_us:8.1f} us {took_us / copy_us:6.1f} copies"
+                    f"   (goal {GOAL_US:g} us)"
+                )
 
 
 def cells_of(job: DecisionInputs) -> Cells:
@@ -61,7 +65,7 @@ def copy_of(cells: Cells) -> Callable[[], object]:
 
 
 def p50_us(calls: list[Callable[[], object]]) -> float:
-    """Median time of a call; each is made once before."""
+    """Median time of a call; some are made before, to warm up."""
     for call in calls[:20]:
         call()
     took = []

@@ -43,44 +43,32 @@ class Wall(StrEnum):
     ROOM = "room"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FullHours:
-    """When there is no room for one more machine of a shape."""
-
-    first: int
-    next_full: Hours
-    """(rows, hours from ``first``): the next full hour, this one included."""
-
-    @classmethod
-    def of(cls, rows: Rows, room: RoomView) -> FullHours | None:
-        """Hours in which one more machine would go over the policy's limit; ``None`` for none."""
-        regions, vcpus, gpus = rows.ground.world.policy.regions, rows.needs.vcpus, rows.needs.gpus
-        full: dict[int, list[int]] = {}
-        for index, row in enumerate(rows.places):
-            limit = regions[row.region].limit(row.capacity_type)
-            held = room.reserved.get((row.region, row.capacity_type))
-            if limit is None or not held:
-                continue
-            most_vcpus, most_gpus = limit.vcpus, limit.gpus
-            hours = [
-                hour
-                for hour, taken in held.items()
-                if taken.vcpus + vcpus > most_vcpus or taken.gpus + gpus > most_gpus
-            ]
-            if hours:
-                full[index] = hours
-        if not full:
-            return None
-        first, last = min(map(min, full.values())), max(map(max, full.values()))
-        marked = np.full((len(rows.places), last - first + 2), _NEVER)
-        for index, hours in full.items():
-            marked[index, np.array(hours) - first] = hours
-        return cls(first, np.minimum.accumulate(marked[:, ::-1], axis=1)[:, ::-1])
-
-    def after(self, begins: Hours) -> Hours:
-        """(rows, begins): the next full hour from each hour on."""
-        place = np.clip(begins - self.first, 0, self.next_full.shape[1] - 1)
-        return self.next_full.take(place, axis=1)
+def next_full_hours(rows: Rows, room: RoomView, first: int) -> Hours | None:
+    """(rows, hours from ``first``): the next hour, this one included, in which one more machine
+    would go over the policy's limit. Hours count from ``first``; ``None`` where all have room.
+    """
+    regions, vcpus, gpus = rows.ground.world.policy.regions, rows.needs.vcpus, rows.needs.gpus
+    full_rows: list[int] = []
+    full_hours: list[int] = []
+    for index, row in enumerate(rows.places):
+        limit = regions[row.region].limit(row.capacity_type)
+        held = room.reserved.get((row.region, row.capacity_type))
+        if limit is None or not held:
+            continue
+        most_vcpus, most_gpus = limit.vcpus, limit.gpus
+        hours = [
+            hour - first
+            for hour, taken in held.items()
+            if hour >= first and (taken.vcpus + vcpus > most_vcpus or taken.gpus + gpus > most_gpus)
+        ]
+        full_hours += hours
+        full_rows += [index] * len(hours)
+    if not full_hours:
+        return None
+    marked = np.full((len(rows.places), max(full_hours) + 2), _NEVER)
+    marked[full_rows, full_hours] = full_hours
+    next_full: Hours = np.minimum.accumulate(marked[:, ::-1], axis=1)[:, ::-1]
+    return next_full
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +157,21 @@ class Cells:
         last_s = np.minimum(self._last_covered_s, self._last_in_time_s)
         last_s = np.where(self._fresh & self.affordable, last_s + EXACT_S, -np.inf)
         feasible: Mask = self.starts_s <= last_s[..., None]
-        if self._full is not None:
+        if self._next_full is not None:
             feasible &= self.has_room(self.starts_s)
         return feasible
+
+    @cached_property
+    def cleanest_g(self) -> Floats:
+        """(rows, jobs): least grams of a row's feasible cells; infinity where there is none."""
+        least: Floats = np.where(self.feasible, self.carbon_g, np.inf).min(axis=2)
+        return least
+
+    @cached_property
+    def dirtiest_g(self) -> Floats:
+        """(rows, jobs): most grams of a row's feasible cells; minus infinity where none."""
+        most: Floats = np.where(self.feasible, self.carbon_g, -np.inf).max(axis=2)
+        return most
 
     def left_by_wall(self) -> dict[Wall, Mask]:
         """(rows, jobs, starts) for each wall, in order: what it and those before it leave."""
@@ -214,17 +214,18 @@ class Cells:
         return affordable
 
     @cached_property
-    def _full(self) -> FullHours | None:
-        return FullHours.of(self.rows, self.jobs[0].room)
+    def _next_full(self) -> Hours | None:
+        return next_full_hours(self.rows, self.jobs[0].room, hour_of(self.now))
 
     def has_room(self, starts_s: Floats) -> Mask:
         """(rows, jobs, starts): whether there is room all along a worst case."""
-        if self._full is None:
+        if self._next_full is None:
             return np.ones((len(self.rows.places), len(self.jobs), len(starts_s)), dtype=np.bool_)
-        hour = hour_of(self.now)
-        begins_s = (self.now - hour_start(hour)).total_seconds() + starts_s
+        into_hour_s = (self.now - hour_start(hour_of(self.now))).total_seconds()
         worst_s = np.array([[job.worst_case.total_seconds()] for job in self.jobs])
-        begins = np.floor((begins_s + EXACT_S) / HOUR_S).astype(np.int64) + hour
-        ends = np.ceil((begins_s + worst_s - EXACT_S) / HOUR_S).astype(np.int64) + hour
-        has_room: Mask = self._full.after(begins)[:, None] >= ends
+        # A run that ends with an hour does not touch the next.
+        firsts = ((starts_s + (into_hour_s + EXACT_S)) / HOUR_S).astype(np.int64)
+        lasts = ((starts_s + (into_hour_s - EXACT_S) + worst_s) / HOUR_S).astype(np.int64)
+        place = np.minimum(firsts, self._next_full.shape[1] - 1)
+        has_room: Mask = self._next_full.take(place, axis=1)[:, None] > lasts
         return has_room

@@ -8,6 +8,7 @@ their parts do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -94,8 +95,8 @@ class Curves:
 
     def edges_between(self, after_s: float, until_s: float) -> Floats:
         """Grid edges in (after, until], as far as the forecasts reach."""
-        first = int(np.floor((after_s + EXACT_S) / self.step_s)) + 1
-        last = int(np.floor((until_s + EXACT_S) / self.step_s))
+        first = math.floor((after_s + EXACT_S) / self.step_s) + 1
+        last = math.floor((until_s + EXACT_S) / self.step_s)
         last = min(last, self.cumulative.shape[1] - 1)
         return self.step_s * np.arange(max(first, 0), last + 1)
 
@@ -109,11 +110,11 @@ class Curves:
             durations_s: (durations, 1) of runs that begin there, clock seconds.
         """
         place = np.concatenate((begins_s[None, :], begins_s + durations_s)) / self.step_s
-        np.minimum(place, self.cumulative.shape[1] - 1, out=place)
         left = place.astype(np.intp)
-        values = self.rises.take(left, axis=1)
+        # Clipped: from the last edge on nothing rises.
+        values = self.rises.take(left, axis=1, mode="clip")
         values *= place - left
-        values += self.cumulative.take(left, axis=1)
+        values += self.cumulative.take(left, axis=1, mode="clip")
         means: Floats = (values[:, 1:] - values[:, :1]) / durations_s
         return means
 

@@ -9,6 +9,7 @@ same inputs give the same placement, always.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from domain.cells import Cells, Wall
 from domain.curves import Floats
 from domain.decision import DecisionInputs
 from domain.job import Cell, Counterfactual, Estimate, Fallback, Placement, Segment, SignalBasis
-from domain.outlook import Outlook, Places
+from domain.outlook import Outlook
 from domain.policy import OnSignalLoss
 from domain.rows import Rows, ground_of
 
@@ -74,14 +75,11 @@ class Decision:
     @property
     def options(self) -> tuple[Option, ...]:
         """Every legal and able (region, capacity type), best first."""
-        rows = np.arange(len(self.cells.rows.places))
-        scores = Scores.of(self.cells).along(rows, np.zeros_like(rows)).round(SCORE_DIGITS)
-        left = self.cells.left_by_wall()
+        scores, left = Scores.of(self.cells, job=0), self.cells.left_by_wall()
         options = []
         for index, row in enumerate(self.cells.rows.places):
-            at = int(scores[index].argmin())
-            if np.isfinite(scores[index, at]):
-                options.append(self._best(index, at, float(scores[index, at])))
+            if index in scores.best:
+                options.append(self._best(index, scores.along(index).round(SCORE_DIGITS)))
             else:
                 cut_by = next(wall for wall, mask in left.items() if not mask[index].any())
                 none = (None, None, None, None)
@@ -89,15 +87,15 @@ class Decision:
         options.sort(key=lambda item: (item.score is None, item.score or 0.0, item.region))
         return tuple(options)
 
-    def _best(self, index: int, at: int, score: float) -> Option:
-        cells, row = self.cells, self.cells.rows.places[index]
+    def _best(self, index: int, scores: Floats) -> Option:
+        cells, row, at = self.cells, self.cells.rows.places[index], int(scores.argmin())
         return Option(
             region=row.region,
             capacity_type=row.capacity_type,
             start=cells.instant(at),
             carbon_g=float(cells.carbon_g[index, 0, at]) if cells.outlook else None,
             cost_usd=float(cells.cost_usd[index, 0]),
-            score=score,
+            score=float(scores[at]),
             cut_by=None,
         )
 
@@ -176,93 +174,91 @@ def _incumbent_start_s(inputs: DecisionInputs) -> float | None:
 # ── score and choice ─────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """How cells compare, not rounded.
+def choose(cells: Cells) -> list[Choice]:
+    """The cell of each job: the least score; ties by start, cost, region, capacity type."""
+    return [_choose_for(cells, job) for job in range(len(cells.jobs))]
 
-    Cost stands still along a row, so the cleanest cell of a row is its best: only these need be
+
+def _choose_for(cells: Cells, job: int) -> Choice:
+    scores = Scores.of(cells, job)
+    if not scores.best:
+        return _run_now(cells, job)
+    least = min(scores.best.values())
+    # What rounds to the same; and the least itself, should it lie on the edge of rounding.
+    bound = max(least, round(least, SCORE_DIGITS) + _HALF_DIGIT)
+    start, _, row = min(
+        (int((scores.along(row) <= bound).argmax()), round(scores.usd[row], SCORE_DIGITS), row)
+        for row, score in scores.best.items()
+        if score <= bound
+    )
+    best = Choice(row, start, round(least, SCORE_DIGITS))
+    return _held(scores, least) or best
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How the cells of one job compare; not rounded.
+
+    Cost stands still along a row, so that a row's cleanest cell is its best: only these need be
     weighed against each other.
     """
 
     cells: Cells
-    best: Floats
-    """(rows, jobs): of each row's best cell; infinity where none is feasible."""
-    carbon: tuple[Floats, Floats]
-    """(jobs,) twice: as ``_scale`` gives them, for grams."""
-    cost: Floats
-    """(rows, jobs): the part of the score that cost makes."""
+    job: int
+    usd: list[float]
+    """Of each row."""
+    carbon: tuple[float, float]
+    cost: tuple[float, float]
+    """As ``_scale`` gives them."""
+    best: dict[int, float]
+    """The score of each row's best cell, where one is feasible."""
 
     @classmethod
-    def of(cls, cells: Cells) -> Scores:
-        """Weigh the cells of each job over what is feasible for it."""
-        feasible, grams, usd = cells.feasible, cells.carbon_g, cells.cost_usd
+    def of(cls, cells: Cells, job: int) -> Scores:
+        """Weigh what is feasible for a job."""
+        usd, cleanest_g = cells.cost_usd[:, job].tolist(), cells.cleanest_g[:, job].tolist()
+        rows = [row for row, grams in enumerate(cleanest_g) if grams < math.inf]
         weights = cells.world.policy.weights
         carbon_share = weights.carbon / (weights.carbon + weights.cost) if cells.outlook else 0.0
-        cleanest_g = np.where(feasible, grams, np.inf).min(axis=2)
-        some = cleanest_g < np.inf
-        low_g, per_g = _scale(
-            cleanest_g.min(axis=0),
-            np.where(feasible, grams, -np.inf).max(axis=(0, 2)),
-            carbon_share,
-        )
-        low_usd, per_usd = _scale(
-            np.where(some, usd, np.inf).min(axis=0),
-            np.where(some, usd, -np.inf).max(axis=0),
-            1 - carbon_share,
-        )
-        cost = (usd - low_usd) * per_usd
-        best = (np.where(some, cleanest_g, low_g) - low_g) * per_g + cost
-        return cls(cells, np.where(some, best, np.inf), (low_g, per_g), cost)
+        carbon = cost = 0.0, 0.0
+        if rows:
+            dirtiest_g = float(cells.dirtiest_g[:, job].max())
+            prices = [usd[row] for row in rows]
+            carbon = _scale(min(cleanest_g), dirtiest_g, carbon_share)
+            cost = _scale(min(prices), max(prices), 1 - carbon_share)
+        best = {
+            row: (cleanest_g[row] - carbon[0]) * carbon[1] + (usd[row] - cost[0]) * cost[1]
+            for row in rows
+        }
+        return cls(cells, job, usd, carbon, cost, best)
 
-    def along(self, rows: Places, jobs: Places) -> Floats:
-        """(pairs, starts) of pairs of a row and a job; infinity where not feasible."""
-        low_g, per_g = (part[jobs, None] for part in self.carbon)
-        scores = (self.cells.carbon_g[rows, jobs] - low_g) * per_g + self.cost[rows, jobs, None]
-        return np.where(self.cells.feasible[rows, jobs], scores, np.inf)
+    def along(self, row: int) -> Floats:
+        """(starts,): of a row's cells; infinity where not feasible."""
+        (low_g, per_g), (low_usd, per_usd) = self.carbon, self.cost
+        scores = (self.cells.carbon_g[row, self.job] - low_g) * per_g
+        scores += (self.usd[row] - low_usd) * per_usd
+        return np.where(self.cells.feasible[row, self.job], scores, np.inf)
 
 
-def choose(cells: Cells) -> list[Choice]:
-    """The cell of each job: the least score; ties by start, cost, region, capacity type."""
-    scores = Scores.of(cells)
-    least = scores.best.min(axis=0).round(SCORE_DIGITS)
-    bound = least + _HALF_DIGIT
-    rows, jobs = np.nonzero(scores.best < bound)
-    starts = (scores.along(rows, jobs) < bound[jobs, None]).argmax(axis=1)
-    usd = cells.cost_usd[rows, jobs].round(SCORE_DIGITS)
-    ties = zip(jobs.tolist(), starts.tolist(), usd.tolist(), rows.tolist(), strict=True)
-    first = {job: (row, start) for job, start, _, row in sorted(ties, reverse=True)}
-    return [
-        _held(scores, job, score) or Choice(*first[job], score)
-        if job in first
-        else _run_now(cells, job)
-        for job, score in enumerate(least.tolist())
-    ]
+def _scale(low: float, high: float, weight: float) -> tuple[float, float]:
+    """``(value - first) * second`` scales low..high to 0..weight; a zero range scales to 0."""
+    spread = high - low
+    return low, (weight / spread if spread > _ZERO_RANGE * abs(high) else 0.0)
 
 
-def _scale(low: Floats, high: Floats, weight: float) -> tuple[Floats, Floats]:
-    """(jobs,) twice, a and b: ``(value - a) * b`` scales low..high to 0..weight.
-
-    A zero range scales to 0; so does an empty one, where no cell is feasible.
-    """
-    told_apart = high - low > _ZERO_RANGE * np.abs(high)
-    per_unit = np.divide(weight, high - low, out=np.zeros_like(low), where=told_apart)
-    return np.where(told_apart, low, 0.0), per_unit
-
-
-def _held(scores: Scores, job: int, least: float) -> Choice | None:
-    """The incumbent, where ``least`` does not beat it by the policy's margin."""
-    cells, inputs = scores.cells, scores.cells.jobs[job]
+def _held(scores: Scores, least: float) -> Choice | None:
+    """The incumbent's cell, unless ``least`` beats it by the policy's margin."""
+    cells, inputs = scores.cells, scores.cells.jobs[scores.job]
     if inputs.incumbent is None:
         return None
     row = cells.rows.index.get((inputs.incumbent.region, inputs.incumbent.capacity_type))
     starts = np.flatnonzero(cells.starts_s == _incumbent_start_s(inputs))
     if row is None or not starts.size:
         return None
-    (line,) = scores.along(np.array([row]), np.array([job])).round(SCORE_DIGITS)
     start = int(starts[0])
-    score = float(line[start])
-    beaten = round(score - least, SCORE_DIGITS) >= inputs.world.policy.look_again.min_gain
-    return None if beaten else Choice(row, start, score)
+    score = round(float(scores.along(row)[start]), SCORE_DIGITS)
+    gain = round(score - round(least, SCORE_DIGITS), SCORE_DIGITS)
+    return None if gain >= inputs.world.policy.look_again.min_gain else Choice(row, start, score)
 
 
 # ── the fallback ─────────────────────────────────────────────────────────────────────────────

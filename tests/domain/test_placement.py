@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import assume, event, given
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from domain.capacity import CapacityType
@@ -41,6 +41,7 @@ def compared(inputs: DecisionInputs) -> tuple[Decision, BruteDecision]:
     return decide(inputs), expected
 
 
+@settings(max_examples=300)
 @given(decidable)
 def test_agrees_with_a_loop_over_every_cell(inputs: DecisionInputs) -> None:
     """Cell, score, signal, fallbacks and the number of cells are those that plain loops find."""
