@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class Curves:
     step_s: float
     zones: Mapping[str, int]
     """Zone -> row."""
+    providers: tuple[str, ...]
+    """(zones,): who made each forecast."""
     cumulative: Floats
     """(zones, edges); flat beyond a zone's horizon, which ``ends_s`` tells."""
     rises: Floats
@@ -73,6 +75,7 @@ class Curves:
             origin=origin,
             step_s=step_s,
             zones={item.zone: row for row, item in enumerate(forecasts)},
+            providers=(*(item.provider for item in forecasts), ""),
             cumulative=cumulative,
             rises=np.diff(cumulative, axis=1, append=cumulative[:, -1:]),
             issued_s=issued_s,
@@ -88,10 +91,11 @@ class Curves:
         """An instant on this grid: clock seconds after ``origin``."""
         return (instant - self.origin).total_seconds()
 
-    def fresh(self, now: datetime, max_age: timedelta) -> Mask:
-        """(zones,): forecasts that are young enough and cover ``now``."""
-        now_s, oldest_s = self.seconds(now), self.seconds(now - max_age)
-        return (self.issued_s >= oldest_s) & (self.starts_s <= now_s) & (now_s < self.ends_s)
+    def fresh(self, now: datetime, max_ages_s: Floats) -> Mask:
+        """(zones,): forecasts that are no older than their own limit and cover ``now``."""
+        now_s = self.seconds(now)
+        young = self.issued_s + max_ages_s >= now_s - EXACT_S
+        return young & (self.starts_s <= now_s) & (now_s < self.ends_s)
 
     def edges_between(self, after_s: float, until_s: float) -> Floats:
         """Grid edges in (after, until], as far as the forecasts reach."""

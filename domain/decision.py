@@ -18,7 +18,7 @@ from domain.prices import PriceTable
 from domain.regions import RegionCatalogue
 from domain.room import RoomView, hour_of
 
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)

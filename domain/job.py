@@ -128,6 +128,10 @@ class Placement(Payload):
 
     segments: tuple[Segment, ...]
     basis: SignalBasis
+    signal_provider: str | None = None
+    """Who made the forecast by which the first cell was chosen."""
+    regions_without_signal: tuple[str, ...] = ()
+    """Legal and able regions that could not be compared: no fresh forecast of that signal."""
     estimate: Estimate
     counterfactual: Counterfactual
     score: float | None

@@ -51,7 +51,7 @@ class Outlook:
             zones=rows.zones[signal],
             now_s=curves.seconds(now),
             ready_s=curves.seconds(now + policy.start_up),
-            fresh_zones=curves.fresh(now, policy.forecast_max_age),
+            fresh_zones=curves.fresh(now, rows.ground.max_ages_s[signal]),
         )
 
     @property
@@ -63,6 +63,16 @@ class Outlook:
     def fresh_regions(self) -> int:
         """How many of the rows' regions have a fresh forecast."""
         return int(np.count_nonzero(self.fresh[self.rows.first_of_region]))
+
+    def provider(self, row: int) -> str:
+        """Who made the forecast of a row's zone."""
+        return self.curves.providers[int(self.zones[row])]
+
+    @property
+    def regions_without(self) -> tuple[str, ...]:
+        """The rows' regions without a fresh forecast."""
+        first = self.rows.first_of_region
+        return tuple(self.rows.places[row].region for row in first[~self.fresh[first]])
 
     def edges_after_now_s(self, latest_s: float) -> Floats:
         """Edges of the grid in (now, latest], clock seconds after now."""
@@ -127,7 +137,7 @@ class Outlook:
         world, moves = self.rows.ground.world, []
         for item in manifest.inputs:
             away = np.array([row.region != item.region for row in self.rows.places])
-            source = self.curves.row(world.catalogue.get(item.region).grid_zone)
+            source = self.curves.row(world.catalogue.get(item.region).zone(self.signal))
             zones = np.where(away & self.fresh_zones[source], source, self.zones)
             moves.append((zones, away * transfer_kwh(world.methodology, item.gib)))
         return moves

@@ -20,9 +20,10 @@ from domain.capacity import CapacityType
 from domain.cells import Cells, Wall
 from domain.curves import Floats
 from domain.decision import DecisionInputs
+from domain.forecast import Signal
 from domain.job import Cell, Counterfactual, Estimate, Fallback, Placement, Segment, SignalBasis
 from domain.outlook import Outlook
-from domain.policy import OnSignalLoss
+from domain.policy import OnOneSignal, OnSignalLoss
 from domain.rows import Rows, ground_of
 
 SCORE_DIGITS = 9
@@ -130,16 +131,27 @@ def decide(inputs: DecisionInputs) -> Decision:
 def steering_outlook(rows: Rows, now: datetime) -> Outlook | None:
     """The one signal that a decision compares; ``None`` for cost alone."""
     policy = rows.ground.world.policy
-    order = [policy.steering_signal]
-    if policy.on_signal_loss is OnSignalLoss.OTHER_SIGNAL:
-        order.append(policy.steering_signal.other)
-    wanted = min(policy.min_fresh_regions, len(rows.first_of_region))
-    for signal in order:
-        if signal in rows.ground.curves:
-            outlook = Outlook.of(rows, signal, now)
-            if outlook.fresh_regions >= wanted:
-                return outlook
-    return None
+    steering = _trusted_outlook(rows, policy.steering_signal, now)
+    if steering is not None and (
+        policy.regions_with_one_signal is OnOneSignal.LEAVE_OUT
+        or steering.fresh_regions == len(rows.first_of_region)
+    ):
+        return steering
+    if steering is None and policy.on_signal_loss is OnSignalLoss.COST_ONLY:
+        return None
+    other = _trusted_outlook(rows, policy.steering_signal.other, now)
+    if steering is None or (other and other.fresh_regions > steering.fresh_regions):
+        return other
+    return steering
+
+
+def _trusted_outlook(rows: Rows, signal: Signal, now: datetime) -> Outlook | None:
+    """A signal's outlook, if enough regions have a fresh forecast of it."""
+    if signal not in rows.ground.curves:
+        return None
+    outlook = Outlook.of(rows, signal, now)
+    wanted = min(rows.ground.world.policy.min_fresh_regions, len(rows.first_of_region))
+    return outlook if outlook.fresh_regions >= wanted else None
 
 
 def starts_after_now_s(inputs: DecisionInputs, outlook: Outlook | None) -> Floats:
@@ -293,9 +305,9 @@ def _run_now(cells: Cells, job: int) -> Choice:
 
 def _placement(cells: Cells, choice: Choice) -> Placement:
     """The placement of a single job's choice."""
-    inputs, place = cells.jobs[0], cells.rows.places[choice.row]
+    inputs, place, outlook = cells.jobs[0], cells.rows.places[choice.row], cells.outlook
     start = cells.instant(choice.start)
-    basis = SignalBasis.of(cells.outlook.signal) if cells.outlook else SignalBasis.COST_ONLY
+    basis = SignalBasis.of(outlook.signal) if outlook else SignalBasis.COST_ONLY
     cell = Cell(region=place.region, capacity_type=place.capacity_type, start=start)
     estimate = cells.estimate(choice.row, 0, choice.start)
     counterfactual = inputs.counterfactual or _counterfactual(cells, place.capacity_type)
@@ -303,13 +315,15 @@ def _placement(cells: Cells, choice: Choice) -> Placement:
     return Placement(
         segments=(Segment(cell=cell, duration_s=duration.total_seconds()),),
         basis=basis,
+        signal_provider=outlook.provider(choice.row) if outlook else None,
+        regions_without_signal=outlook.regions_without if outlook else (),
         estimate=estimate,
         counterfactual=counterfactual,
         score=choice.score,
         fallbacks=choice.fallbacks,
         at_risk=start + inputs.worst_case > inputs.deadline,
         latest_safe_start=inputs.latest_on_demand_start,
-        reason=_reason(cell, estimate, counterfactual, basis, choice.fallbacks, inputs.now),
+        reason=_reason(cell, estimate, counterfactual, cells, choice.fallbacks),
     )
 
 
@@ -333,22 +347,32 @@ def _reason(
     cell: Cell,
     estimate: Estimate,
     counterfactual: Counterfactual,
-    basis: SignalBasis,
+    cells: Cells,
     fallbacks: tuple[Fallback, ...],
-    now: datetime,
 ) -> str:
-    when = "now" if cell.start <= now else f"at {cell.start:%d %b %H:%M:%S}Z"
+    when = "now" if cell.start <= cells.now else f"at {cell.start:%d %b %H:%M:%S}Z"
     told = f"{cell.region} {cell.capacity_type.value} {when}"
     if fallbacks:
         names = ", ".join(item.value.replace("_", " ") for item in fallbacks)
         told += f": no cell within every wall ({names})"
+    told += _compared(estimate, counterfactual, cells.outlook)
+    return told + f", ${estimate.cost_usd:,.4f}"
+
+
+def _compared(estimate: Estimate, counterfactual: Counterfactual, outlook: Outlook | None) -> str:
+    if outlook is None:
+        return ", by cost alone: no fresh signal"
+    told, basis = "", SignalBasis.of(outlook.signal)
     planned, baseline = estimate.carbon_g(basis), counterfactual.estimate.carbon_g(basis)
-    if basis is SignalBasis.COST_ONLY:
-        told += ", by cost alone: no fresh signal"
-    elif planned is not None and baseline:
+    if planned is not None and baseline:
         less = 100 * (1 - planned / baseline)
         told += (
             f", {abs(less):.0f} % {'less' if less >= 0 else 'more'} {basis.value} carbon"
             f" than {counterfactual.cell.region} at submission"
         )
-    return told + f", ${estimate.cost_usd:,.4f}"
+    steering = outlook.rows.ground.world.policy.steering_signal
+    if outlook.signal is not steering:
+        told += f", by {basis.value}: {steering.value} is fresh in too few regions"
+    if left_out := len(outlook.regions_without):
+        told += f", {left_out} region{'s' * (left_out > 1)} left out without a fresh signal"
+    return told

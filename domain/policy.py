@@ -48,6 +48,17 @@ class OnSignalLoss(StrEnum):
     COST_ONLY = "cost_only"
 
 
+class OnOneSignal(StrEnum):
+    """What becomes of regions that only the other signal tells of, while the steering one is
+    trustworthy elsewhere.
+    """
+
+    LEAVE_OUT = "leave_out"
+    """The decision compares the steering signal where it is known; those regions are left out."""
+    OTHER_SIGNAL = "other_signal"
+    """The decision compares the other signal everywhere, if more regions have that one."""
+
+
 class Weights(_Frozen):
     """How carbon and cost are weighed; owned by the sustainability committee."""
 
@@ -108,10 +119,14 @@ class Policy(_Frozen):
     weights: Weights
     steering_signal: Signal
     on_signal_loss: OnSignalLoss = OnSignalLoss.OTHER_SIGNAL
+    regions_with_one_signal: OnOneSignal = OnOneSignal.LEAVE_OUT
     min_fresh_regions: int = Field(default=1, ge=1)
     """A decision by carbon needs at least this many legal regions with a fresh forecast, or as
     many as are legal if those are fewer."""
     forecast_max_age: Span = timedelta(minutes=30)
+    """A forecast issued longer ago is stale."""
+    forecast_max_age_of: dict[str, Span] = {}
+    """The same for providers that issue less often than every few minutes."""
     residency: dict[str, ResidencyClass]
     regions: dict[str, RegionPolicy]
     safety_margin: Span = timedelta(minutes=45)
@@ -121,6 +136,10 @@ class Policy(_Frozen):
     look_again: LookAgain = LookAgain()
     wake_jitter: Span = timedelta(minutes=10)
     """Upper bound of the deterministic delay that spreads wakes of one cell."""
+
+    def max_age(self, provider: str) -> timedelta:
+        """How old a provider's forecast may be."""
+        return self.forecast_max_age_of.get(provider, self.forecast_max_age)
 
     def legal_regions(self, residency: str, catalogue: RegionCatalogue) -> tuple[str, ...]:
         """Regions, sorted, that the policy enables and the residency class allows.

@@ -10,11 +10,13 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.errors import CatalogueError, UnknownRegion
+from domain.forecast import Signal
 
 
 class Provider(StrEnum):
@@ -37,6 +39,8 @@ class Region:
     longitude: float | None
     grid_zone: str | None
     """Electricity Maps zone; ``None`` where no source names one, and no policy may enable it."""
+    marginal_zone: str | None
+    """Where the grid zone is cut into several for the marginal signal: which of them."""
     watttime_region: str | None
     pue: float
     """Power usage effectiveness: facility energy over IT energy."""
@@ -44,6 +48,12 @@ class Region:
     marginal_annual_g_per_kwh: float | None
     annual_year: int | None = None
     """Which year both are of."""
+
+    def zone(self, signal: Signal) -> str | None:
+        """The grid zone whose intensity counts here; the two signals may cut a grid otherwise."""
+        if signal is Signal.MARGINAL and self.marginal_zone is not None:
+            return self.marginal_zone
+        return self.grid_zone
 
     @property
     def provider(self) -> Provider:
@@ -72,6 +82,16 @@ class RegionCatalogue:
         except KeyError:
             raise UnknownRegion(region, self.regions, field) from None
 
+    def zones(self, signal: Signal, regions: Iterable[str]) -> tuple[str, ...]:
+        """Zones of ``signal`` in which ``regions`` stand, sorted."""
+        zones = {self.get(region).zone(signal) for region in regions}
+        return tuple(sorted(zone for zone in zones if zone))
+
+    def watttime_regions(self, signal: Signal) -> Mapping[str, str]:
+        """Zone -> WattTime's region, for each zone that meets just one."""
+        met = _watttime_regions(self.regions.values(), signal)
+        return {zone: min(names) for zone, names in met.items() if len(names) == 1}
+
     @property
     def sha256(self) -> str:
         """The content hash by which decisions refer to this catalogue."""
@@ -93,7 +113,54 @@ def parse_catalogue(text: str) -> RegionCatalogue:
         if region.id in regions:
             raise CatalogueError(f"line {line}, id", region.id, "each region once")
         regions[region.id] = region
+    for zone, names in _watttime_regions(regions.values(), Signal.MARGINAL).items():
+        if len(names) > 1:
+            told = ", ".join(sorted(names))
+            raise CatalogueError(
+                f"zone {zone}, watttime_region", told, "one, or a marginal_zone for each of them"
+            )
     return RegionCatalogue(first.removeprefix("# version: ").strip(), regions, text)
+
+
+def with_overrides(text: str, overrides: str) -> str:
+    """The catalogue's CSV with some cells replaced.
+
+    Args:
+        text: a whole catalogue.
+        overrides: a CSV with a column ``id`` and any others of the catalogue's; an empty cell
+            leaves what is there.
+
+    Raises:
+        CatalogueError: a column that the catalogue does not have.
+        UnknownRegion: a region that it does not have.
+    """
+    first, _, table = text.partition("\n")
+    reader = csv.DictReader(io.StringIO(table))
+    rows = {row["id"]: row for row in reader}
+    columns = reader.fieldnames or ()
+    for line, changed in enumerate(csv.DictReader(io.StringIO(overrides)), start=2):
+        foreign = [column for column in changed if column not in columns]
+        if foreign or "id" not in changed:
+            raise CatalogueError(
+                f"overrides, line {line}", ", ".join(map(str, foreign)), f"id and {columns}"
+            )
+        if changed["id"] not in rows:
+            raise UnknownRegion(changed["id"], rows, f"overrides, line {line}, id")
+        rows[changed["id"]] |= {column: cell for column, cell in changed.items() if cell}
+    merged = io.StringIO()
+    writer = csv.DictWriter(merged, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    return f"{first} with overrides\n{merged.getvalue()}"
+
+
+def _watttime_regions(regions: Iterable[Region], signal: Signal) -> Mapping[str, set[str]]:
+    met: dict[str, set[str]] = defaultdict(set)
+    for region in regions:
+        zone = region.zone(signal)
+        if zone is not None and region.watttime_region is not None:
+            met[zone].add(region.watttime_region)
+    return met
 
 
 def _region(row: Mapping[str, str], line: int) -> Region:
@@ -123,6 +190,7 @@ def _region(row: Mapping[str, str], line: int) -> Region:
             latitude=number("latitude"),
             longitude=number("longitude"),
             grid_zone=row["grid_zone"] or None,
+            marginal_zone=row.get("marginal_zone") or None,
             watttime_region=row["watttime_region"] or None,
             pue=pue,
             average_annual_g_per_kwh=number("average_annual_g_per_kwh"),

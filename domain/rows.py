@@ -34,7 +34,8 @@ class Row:
     """One place: a region and how its machine is bought."""
 
     region: str
-    zone: str | None
+    zones: Mapping[Signal, str | None]
+    """Where its electricity comes from, as each signal cuts the grid."""
     capacity_type: CapacityType
     pue: float
     usd_per_hour: float
@@ -81,7 +82,7 @@ class Rows:
     def zones(self) -> Mapping[Signal, NDArray[np.intp]]:
         """(rows,) for each signal: where the curves have each row's zone."""
         return {
-            signal: np.array([curves.row(row.zone) for row in self.places], dtype=np.intp)
+            signal: np.array([curves.row(row.zones[signal]) for row in self.places], dtype=np.intp)
             for signal, curves in self.ground.curves.items()
         }
 
@@ -127,6 +128,13 @@ class Ground:
             for signal in Signal
             if (series := [item for item in world.forecasts if item.signal is signal])
         }
+        self.max_ages_s: Mapping[Signal, Floats] = {
+            signal: np.array(
+                [world.policy.max_age(name).total_seconds() for name in curve.providers]
+            )
+            for signal, curve in self.curves.items()
+        }
+        """(zones,) for each signal: how old each forecast may be."""
         self._rows = lru_cache(maxsize=_KINDS_HELD)(self._legal_and_able)
 
     def rows(self, manifest: JobManifest, excluded: tuple[str, ...] = ()) -> Rows:
@@ -167,7 +175,7 @@ class Ground:
         found, prices = self.world.catalogue.get(region), self.world.prices
         return Row(
             region=region,
-            zone=found.grid_zone,
+            zones={signal: found.zone(signal) for signal in Signal},
             capacity_type=capacity_type,
             pue=found.pue,
             usd_per_hour=prices.usd_per_hour(

@@ -168,7 +168,7 @@ class Accounting:
     def _mean(
         self, region: str, signal: Signal, stretch: Stretch, observed: Observed
     ) -> float | None:
-        zone = self.catalogue.get(region).grid_zone or ""
+        zone = self.catalogue.get(region).zone(signal) or ""
         if (zone, signal) not in self.signals:
             return None
         return mean_intensity(zone, signal, stretch, observed)

@@ -38,8 +38,9 @@ class Published:
         self._horizon_hours = horizon_hours
         self._regions: dict[str, list[Region]] = defaultdict(list)
         for region in catalogue.regions.values():
-            if region.grid_zone is not None and self._figure(region) is not None:
-                self._regions[region.grid_zone].append(region)
+            zone = region.zone(signal)
+            if zone is not None and self._figure(region) is not None:
+                self._regions[zone].append(region)
 
     @property
     def name(self) -> str:

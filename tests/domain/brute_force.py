@@ -13,7 +13,7 @@ from domain.capacity import CapacityType
 from domain.decision import DecisionInputs
 from domain.forecast import Forecast, Signal
 from domain.job import Fallback, SignalBasis
-from domain.policy import OnSignalLoss
+from domain.policy import OnOneSignal, OnSignalLoss
 
 Place = tuple[str, CapacityType]
 
@@ -113,15 +113,19 @@ def legal_and_able(inputs: DecisionInputs) -> list[Place]:
     return left or found
 
 
-def zone_of(inputs: DecisionInputs, region: str) -> str | None:
-    return inputs.world.catalogue.regions[region].grid_zone
+def zone_of(inputs: DecisionInputs, region: str, signal: Signal) -> str | None:
+    found = inputs.world.catalogue.regions[region]
+    cut = found.marginal_zone if signal is Signal.MARGINAL else None
+    return cut or found.grid_zone
 
 
 def trusted(inputs: DecisionInputs, signal: Signal, zone: str | None) -> Forecast | None:
     """The zone's forecast, if it is young enough and covers now."""
     for forecast in inputs.world.forecasts:
         if forecast.zone == zone and forecast.signal is signal:
-            young = inputs.now - forecast.issued_at <= inputs.world.policy.forecast_max_age
+            policy = inputs.world.policy
+            limit = policy.forecast_max_age_of.get(forecast.provider, policy.forecast_max_age)
+            young = inputs.now - forecast.issued_at <= limit
             covers = forecast.start <= inputs.now < forecast.end
             return forecast if young and covers else None
     return None
@@ -130,14 +134,20 @@ def trusted(inputs: DecisionInputs, signal: Signal, zone: str | None) -> Forecas
 def steering(inputs: DecisionInputs, places: list[Place]) -> Signal | None:
     """The policy's signal; the other, or none, when too few regions have it fresh."""
     policy, regions = inputs.world.policy, {region for region, _ in places}
-    candidates = [policy.steering_signal]
-    if policy.on_signal_loss is OnSignalLoss.OTHER_SIGNAL:
-        candidates += [signal for signal in Signal if signal is not policy.steering_signal]
-    for signal in candidates:
-        fresh = [region for region in regions if trusted(inputs, signal, zone_of(inputs, region))]
-        if len(fresh) >= min(policy.min_fresh_regions, len(regions)):
-            return signal
-    return None
+    fresh = {
+        signal: sum(
+            trusted(inputs, signal, zone_of(inputs, region, signal)) is not None
+            for region in regions
+        )
+        for signal in Signal
+    }
+    wanted = min(policy.min_fresh_regions, len(regions))
+    own, other = policy.steering_signal, policy.steering_signal.other
+    if fresh[own] < wanted:
+        moves = policy.on_signal_loss is OnSignalLoss.OTHER_SIGNAL and fresh[other] >= wanted
+        return other if moves else None
+    more = policy.regions_with_one_signal is OnOneSignal.OTHER_SIGNAL and fresh[other] > fresh[own]
+    return other if more else own
 
 
 # ── when ─────────────────────────────────────────────────────────────────────────────────────
@@ -188,13 +198,13 @@ def crosses_no_wall(
 
 def foreseen(inputs: DecisionInputs, signal: Signal, place: Place, start: datetime) -> bool:
     """The run ends within the horizon of its own zone, and of those that it moves data from."""
-    own = trusted(inputs, signal, zone_of(inputs, place[0]))
+    own = trusted(inputs, signal, zone_of(inputs, place[0], signal))
     if own is None:
         return False
     end = start + inputs.world.policy.start_up + inputs.manifest.runtime
     horizons = [own.end]
     for item in inputs.manifest.inputs:
-        source = trusted(inputs, signal, zone_of(inputs, item.region))
+        source = trusted(inputs, signal, zone_of(inputs, item.region, signal))
         if item.region != place[0] and source:
             horizons.append(source.end)
     return end <= min(horizons)
@@ -275,12 +285,12 @@ def energy(inputs: DecisionInputs, place: Place) -> float:
 def grams(inputs: DecisionInputs, signal: Signal, place: Place, start: datetime) -> float:
     begin = start + inputs.world.policy.start_up
     end = begin + inputs.manifest.runtime
-    own = trusted(inputs, signal, zone_of(inputs, place[0]))
+    own = trusted(inputs, signal, zone_of(inputs, place[0], signal))
     here = mean_intensity(own, begin, end)
     total = energy(inputs, place) * here
     for item in inputs.manifest.inputs:
         if item.region != place[0]:
-            source = trusted(inputs, signal, zone_of(inputs, item.region))
+            source = trusted(inputs, signal, zone_of(inputs, item.region, signal))
             there = mean_intensity(source, begin, end) if source else here
             gb = item.gib * 1.073741824
             total += gb * inputs.world.methodology.network_kwh_per_gb * (here + there) / 2

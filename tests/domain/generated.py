@@ -15,6 +15,7 @@ from domain.job import Cell
 from domain.manifest import InputData, JobManifest, Resources
 from domain.policy import (
     LookAgain,
+    OnOneSignal,
     OnSignalLoss,
     Policy,
     RegionPolicy,
@@ -38,6 +39,8 @@ REGIONS = {
     "aws:eu-south-2": ("ES", None),
 }
 """Region -> country and grid zone; two zones have two regions, one region has none."""
+MARGINAL_ZONES = {"gcp:europe-west9": "FR-B"}
+"""Where the marginal signal cuts a grid zone in two."""
 PLACES = [(region, kind) for region in REGIONS for kind in CapacityType]
 
 
@@ -59,7 +62,9 @@ def catalogues(draw: st.DrawFn) -> RegionCatalogue:
     return RegionCatalogue(
         "generated",
         {
-            name: Region(name, "", country, None, None, zone, None, pue, None, None)
+            name: Region(
+                name, "", country, None, None, zone, MARGINAL_ZONES.get(name), None, pue, None, None
+            )
             for (name, (country, zone)), pue in zip(REGIONS.items(), pues, strict=True)
         },
         "",
@@ -110,7 +115,9 @@ def policies(draw: st.DrawFn) -> Policy:
         steering_signal=draw(of(*Signal)),
         on_signal_loss=draw(of(*OnSignalLoss)),
         min_fresh_regions=draw(of(1, 1, 2, 3)),
+        regions_with_one_signal=draw(of(*OnOneSignal)),
         forecast_max_age=timedelta(minutes=30),
+        forecast_max_age_of={"hourly": timedelta(minutes=31)},
         residency=RESIDENCY,
         regions={name: draw(st.sampled_from(OFFERS)) for name in draw(ENABLED)},
         safety_margin=timedelta(minutes=draw(of(0, 1, 45))),
@@ -133,16 +140,16 @@ def forecasts(draw: st.DrawFn, zone: str, signal: Signal, now: datetime, step_s:
     return Forecast(
         zone=zone,
         signal=signal,
-        provider="generated",
+        provider=draw(of("generated", "generated", "hourly")),
         methodology="generated",
-        issued_at=now - timedelta(minutes=draw(of(0, 5, 5, 30, 30, 31))),
+        issued_at=now - timedelta(minutes=draw(of(0, 5, 5, 30, 30, 31, 32))),
         start=HOUR + timedelta(seconds=3 * step_s * draw(of(0, 0, 0, -1, 1))),
         step_s=step_s * draw(of(1, 1, 3)),
         values=tuple(draw(VALUES)),
     )
 
 
-ZONES = sorted({zone for _, zone in REGIONS.values() if zone})
+ZONES = sorted({zone for _, zone in REGIONS.values() if zone} | {*MARGINAL_ZONES.values()})
 
 
 @st.composite

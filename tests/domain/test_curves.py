@@ -87,7 +87,7 @@ def test_edges_lie_after_the_instant_and_as_far_as_the_forecasts() -> None:
 def test_fresh_is_young_enough_and_covering_now(fields, fresh) -> None:
     """To the microsecond, at both ends."""
     curves = Curves.of([series("DE", 1, 2, 3, **fields), series("FR", 1, 2, 3)])
-    found = curves.fresh(NOW, timedelta(minutes=30))
+    found = curves.fresh(NOW, np.full(len(curves.providers), 1800.0))
     assert bool(found[curves.row("DE")]) is fresh
     assert found[curves.row("FR")]
 
@@ -97,4 +97,4 @@ def test_a_zone_without_a_forecast_is_never_fresh() -> None:
     curves = Curves.of([series("DE", 1, 2, 3)])
     for zone in ("FR", None):
         assert curves.row(zone) == NO_FORECAST
-        assert not curves.fresh(NOW, timedelta(minutes=30))[curves.row(zone)]
+        assert not curves.fresh(NOW, np.full(len(curves.providers), 1800.0))[curves.row(zone)]

@@ -253,22 +253,28 @@ def test_too_few_fresh_regions_move_the_whole_decision(inputs: DecisionInputs) -
     """The steering signal needs ``min_fresh_regions``, or all that are legal; else the other."""
     policy = inputs.world.policy
     regions = {region for region, _ in brute.legal_and_able(inputs)}
-    enough = {
-        signal: sum(
-            brute.trusted(inputs, signal, brute.zone_of(inputs, region)) is not None
+    fresh = {
+        signal: {
+            region
             for region in regions
-        )
-        >= min(policy.min_fresh_regions, len(regions))
+            if brute.trusted(inputs, signal, brute.zone_of(inputs, region, signal))
+        }
         for signal in Signal
     }
+    wanted = min(policy.min_fresh_regions, len(regions))
     decision = decide(inputs)
-    other_allowed = policy.on_signal_loss.value == "other_signal"
-    if enough[policy.steering_signal]:
-        expected = SignalBasis.of(policy.steering_signal)
-    elif other_allowed and enough[policy.steering_signal.other]:
-        expected = SignalBasis.of(policy.steering_signal.other)
+    own, other = policy.steering_signal, policy.steering_signal.other
+    other_has_more = len(fresh[other]) > len(fresh[own])
+    if len(fresh[own]) < wanted:
+        moved = policy.on_signal_loss.value == "other_signal" and len(fresh[other]) >= wanted
+        compared = other if moved else None
+    elif policy.regions_with_one_signal.value == "other_signal" and other_has_more:
+        compared = other
     else:
-        expected = SignalBasis.COST_ONLY
+        compared = own
+    expected = SignalBasis.of(compared) if compared else SignalBasis.COST_ONLY
+    left_out = sorted(regions - fresh[compared]) if compared else []
+    assert list(decision.placement.regions_without_signal) == left_out
     event(expected.value)
     assert decision.placement.basis is expected
     with_carbon = {item.carbon_g is not None for item in decision.options if item.start}
@@ -304,7 +310,7 @@ def last_cut(inputs: DecisionInputs, expected: BruteDecision, option) -> Wall:
     """The first wall, in order, that leaves a place nothing."""
     signal = None if expected.basis is SignalBasis.COST_ONLY else Signal(expected.basis.value)
     place = option.region, option.capacity_type
-    zone = brute.zone_of(inputs, option.region)
+    zone = signal and brute.zone_of(inputs, option.region, signal)
     walls = {
         Wall.STALE: lambda _: signal is None or brute.trusted(inputs, signal, zone) is not None,
         Wall.HORIZON: lambda start: signal is None or brute.foreseen(inputs, signal, place, start),

@@ -13,7 +13,7 @@ from domain.forecast import Forecast, Signal
 from domain.job import Cell, Fallback, SignalBasis
 from domain.manifest import JobManifest
 from domain.placement import decide
-from domain.policy import RegionPolicy, ResidencyClass, RoomLimit, Weights
+from domain.policy import OnOneSignal, RegionPolicy, ResidencyClass, RoomLimit, Weights
 from domain.prices import ComputePrice
 from domain.room import Reserved, RoomView, hour_of
 from tests.domain.recorded import NOW, shipped
@@ -225,6 +225,42 @@ def test_no_signal_blocks_no_job(forecasts: tuple[Forecast, ...]) -> None:
     assert placement.cell.start == NOW
     assert placement.fallbacks == ()
     assert "no fresh signal" in placement.reason
+
+
+def test_regions_with_one_signal_are_left_out_or_move_the_decision() -> None:
+    """As policy says: never some cells by one signal and some by the other; both are told."""
+    marginal = [series(zone, 700, 600, signal=Signal.MARGINAL) for zone in ("DE", "FR")]
+    average = [series(zone, *values) for zone, values in AVERAGES.items()]
+    fields = {"regions": (GERMANY, SWEDEN, FRANCE), "steering_signal": Signal.MARGINAL}
+    seen = world(*marginal, *average, **fields)
+    placement = decide(job(seen, HOUR, NOW + 4 * HOUR)).placement
+    assert placement.basis is SignalBasis.MARGINAL
+    assert placement.regions_without_signal == (SWEDEN,)
+    assert "1 region left out without a fresh signal" in placement.reason
+    seen = world(*marginal, *average, **fields, regions_with_one_signal=OnOneSignal.OTHER_SIGNAL)
+    placement = decide(job(seen, HOUR, NOW + 4 * HOUR)).placement
+    assert (placement.basis, placement.cell.region) == (SignalBasis.AVERAGE, SWEDEN)
+    assert placement.regions_without_signal == ()
+    assert "by average: marginal is fresh in too few regions" in placement.reason
+
+
+AVERAGES = {"DE": (300, 300), "FR": (90, 90), "SE-SE3": (20, 20)}
+
+
+def test_who_made_the_forecast_is_told() -> None:
+    """A line that went by a stand-in says so."""
+    seen = world(series("DE", 300, 100, provider="persistence"))
+    assert decide(job(seen, HOUR, NOW + 4 * HOUR)).placement.signal_provider == "persistence"
+
+
+def test_a_provider_may_have_a_limit_of_its_own() -> None:
+    """One that issues hourly would be stale for half of each hour by the limit of the others."""
+    limits = {"forecast_max_age_of": {"hourly": timedelta(minutes=90)}}
+    fields = {"issued_at": NOW - HOUR, "provider": "hourly"}
+    seen = world(series("DE", 300, 100, **fields), **limits)
+    assert decide(job(seen, HOUR, NOW + 4 * HOUR)).placement.basis is SignalBasis.AVERAGE
+    seen = world(series("DE", 300, 100, issued_at=NOW - HOUR), **limits)
+    assert decide(job(seen, HOUR, NOW + 4 * HOUR)).placement.basis is SignalBasis.COST_ONLY
 
 
 # ── what it is held against ──────────────────────────────────────────────────────────────────

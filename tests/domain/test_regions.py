@@ -10,7 +10,7 @@ from activities.carbon.trace import SHIPPED_FILES, read_trace
 from domain.errors import CatalogueError, UnknownRegion
 from domain.forecast import Signal
 from domain.policy import parse_policy
-from domain.regions import Provider, RegionCatalogue, parse_catalogue
+from domain.regions import Provider, RegionCatalogue, parse_catalogue, with_overrides
 
 POLICIES = Path(__file__).parents[2] / "policies"
 TEXT = (POLICIES / "regions.csv").read_text()
@@ -80,6 +80,63 @@ def test_a_region_is_read_field_by_field() -> None:
     assert (found.provider, found.code) == (Provider.GCP, "europe-x1")
     assert (found.grid_zone, found.watttime_region, found.latitude) == ("BE", None, None)
     assert (found.average_annual_g_per_kwh, found.marginal_annual_g_per_kwh) == (None, 400.0)
+
+
+class TestZones:
+    def test_a_signal_may_cut_a_grid_otherwise(self) -> None:
+        """Virginia and Ohio share a grid zone of the average signal, and no marginal one."""
+        virginia, ohio = CATALOGUE.get("aws:us-east-1"), CATALOGUE.get("aws:us-east-2")
+        assert virginia.zone(Signal.AVERAGE) == ohio.zone(Signal.AVERAGE) == "US-MIDA-PJM"
+        assert (virginia.zone(Signal.MARGINAL), ohio.zone(Signal.MARGINAL)) == (
+            "PJM_DC",
+            "PJM_SOUTHWEST_OH",
+        )
+        assert CATALOGUE.zones(Signal.AVERAGE, [virginia.id, ohio.id]) == ("US-MIDA-PJM",)
+        assert len(CATALOGUE.zones(Signal.MARGINAL, [virginia.id, ohio.id])) == 2
+
+    def test_every_marginal_zone_is_one_region_of_watttime(self) -> None:
+        """And an average zone that meets several has none: which should it be?"""
+        marginal = CATALOGUE.watttime_regions(Signal.MARGINAL)
+        for region in CATALOGUE.regions.values():
+            if region.watttime_region and region.grid_zone:
+                assert marginal[region.zone(Signal.MARGINAL)] == region.watttime_region
+        assert "US-MIDA-PJM" not in CATALOGUE.watttime_regions(Signal.AVERAGE)
+        assert CATALOGUE.watttime_regions(Signal.AVERAGE)["DE"] == "DE"
+
+    def test_a_zone_of_two_watttime_regions_is_refused(self) -> None:
+        """One of them would silently stand for both."""
+        rows = ("aws:x,T,BE,,,BE,ONE,1.1,,,", "aws:y,T,BE,,,BE,TWO,1.1,,,")
+        with pytest.raises(CatalogueError, match=r"zone BE, watttime_region: ONE, TWO"):
+            catalogue(*rows)
+
+
+class TestOverrides:
+    def test_only_the_cells_that_are_given_change(self) -> None:
+        """A file of one's own maps some regions anew; the rest stays, and the hash tells."""
+        text = with_overrides(TEXT, "id,grid_zone,pue\naws:eu-west-1,GB-NIR,\n")
+        changed = parse_catalogue(text)
+        assert changed.get("aws:eu-west-1").grid_zone == "GB-NIR"
+        assert changed.get("aws:eu-west-1").pue == CATALOGUE.get("aws:eu-west-1").pue
+        assert changed.get("aws:eu-west-2") == CATALOGUE.get("aws:eu-west-2")
+        assert changed.version == f"{CATALOGUE.version} with overrides"
+
+    @pytest.mark.parametrize(
+        ("overrides", "told"),
+        [
+            ("id,zone\naws:eu-west-1,GB\n", "overrides, line 2: zone is not allowed"),
+            ("region,pue\naws:eu-west-1,1.2\n", "overrides, line 2: region"),
+            ("id,pue\naws:eu-west-1,1.2,3\n", "overrides, line 2"),
+        ],
+    )
+    def test_a_column_that_is_not_there_is_told(self, overrides: str, told: str) -> None:
+        """A misspelt one would change nothing, silently."""
+        with pytest.raises(CatalogueError, match=told):
+            with_overrides(TEXT, overrides)
+
+    def test_a_region_that_is_not_there_is_told(self) -> None:
+        """With close names."""
+        with pytest.raises(UnknownRegion, match=r"line 2, id: aws:eu-west-11 .*aws:eu-west-1"):
+            with_overrides(TEXT, "id,pue\naws:eu-west-11,1.2\n")
 
 
 def test_an_unknown_region_is_told_with_close_names() -> None:

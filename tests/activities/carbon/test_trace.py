@@ -246,7 +246,9 @@ class TestFiles:
         with pytest.raises(TraceUnreadable, match=rf"bad.csv, line {line}: .*{told}"):
             read_trace(file)
 
-    @pytest.mark.parametrize("content", [b"\x80\x81", gzip.compress(b"time,DE\n")[:-4], b""])
+    @pytest.mark.parametrize(
+        "content", [b"\x80\x81", gzip.compress(b"time,DE\n", mtime=0)[:-4], b""]
+    )
     def test_what_is_no_such_file_is_told(self, tmp_path: Path, content: bytes) -> None:
         """Another format, or one that is cut off."""
         file = tmp_path / "bad.csv.gz"
