@@ -26,7 +26,7 @@ from activities.carbon import electricity_maps, watttime_api
 from activities.carbon.api import IN_FLIGHT, RateLimit, open_client
 from activities.carbon.electricity_maps import ElectricityMaps
 from activities.carbon.failover import Failover
-from activities.carbon.questions import BUDGET_S, REFRESHES_PER_HOUR
+from activities.carbon.questions import BUDGET_S, Pace
 from activities.carbon.watttime import WattTime
 from activities.carbon.watttime_api import WattTimeApi
 from activities.refresh import refresh
@@ -131,7 +131,7 @@ async def counters(url: str) -> dict[str, Any]:
 
 def zones_that_fit(rate: RateLimit, forecast_requests: int) -> int:
     """The most zones whose forecasts, and a slice's history, fit in ``BUDGET_S``."""
-    return int((rate.burst + rate.per_s * BUDGET_S) / (forecast_requests + 1 / REFRESHES_PER_HOUR))
+    return int((rate.burst + rate.per_s * BUDGET_S) / (forecast_requests + 1 / Pace().slots))
 
 
 def main() -> None:

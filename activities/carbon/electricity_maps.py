@@ -27,7 +27,7 @@ from pydantic import AwareDatetime, Field
 
 from activities.carbon.api import BreakerSettings, ProviderApi, RateLimit, Wire, require_same
 from activities.carbon.normalise import Point, observed, tidy
-from activities.carbon.questions import BUDGET_S, REFRESHES_PER_HOUR, Question, ask_all, is_due
+from activities.carbon.questions import Pace, Question, ask_all
 from activities.errors import (
     ActivityFault,
     AnswerRefused,
@@ -133,9 +133,7 @@ class ElectricityMaps:
         horizon_hours: int = 48,
         min_horizon_hours: int = 24,
         stale_after: timedelta = STALE_AFTER,
-        observes: bool = True,
-        refreshes_per_hour: int = REFRESHES_PER_HOUR,
-        budget_s: float = BUDGET_S,
+        pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
         """Hold the client; the key is read at each refresh.
 
@@ -150,9 +148,7 @@ class ElectricityMaps:
             horizon_hours: one of ``HORIZONS``.
             min_horizon_hours: a forecast that covers less is refused.
             stale_after: a forecast issued longer ago is refused.
-            observes: whether past hours are fetched, each zone's once an hour.
-            refreshes_per_hour: how often ``fetch`` is called; spreads those.
-            budget_s: what is not answered by then is refused.
+            pace: how often ``fetch`` is called, and what of the past it brings.
 
         Raises:
             ProviderMisconfigured: an address in the clear, or a horizon that is not offered.
@@ -168,9 +164,7 @@ class ElectricityMaps:
         self._horizon_hours = horizon_hours
         self._min_horizon = timedelta(hours=min_horizon_hours)
         self._stale_after = stale_after
-        self._observes = observes
-        self._refreshes_per_hour = refreshes_per_hour
-        self._budget_s = budget_s
+        self._pace = pace
         self._forecast_before: dict[str, tuple[Point, ...]] = {}
 
     @property
@@ -184,9 +178,9 @@ class ElectricityMaps:
         questions += [
             Question((zone,), partial(self._history, zone, now))
             for zone in zones
-            if self._observes and is_due(zone, now, self._refreshes_per_hour)
+            if self._pace.is_due(zone, now)
         ]
-        return await ask_all(NAME, Signal.AVERAGE, questions, self._budget_s)
+        return await ask_all(NAME, Signal.AVERAGE, questions, self._pace.budget_s)
 
     async def _forecast(self, zone: str, now: datetime) -> ProviderAnswer:
         answer = await self._ask(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from activities.carbon.questions import BUDGET_S, merged
@@ -32,6 +32,7 @@ class Failover:
         self,
         order: Mapping[Signal, Sequence[SignalProvider]],
         *,
+        zones: Mapping[Signal, Collection[str]] | None = None,
         whole_s: float = WHOLE_S,
         least_s: float = LEAST_S,
     ) -> None:
@@ -39,10 +40,12 @@ class Failover:
 
         Args:
             order: the providers of each signal, the preferred one first.
+            zones: those that a signal has, where it cuts the grid in its own way; all if left out.
             whole_s: how long a fetch may take.
             least_s: what each provider gets nevertheless.
         """
         self._order = {signal: tuple(providers) for signal, providers in order.items()}
+        self._zones = zones
         self._whole_s = whole_s
         self._least_s = least_s
 
@@ -58,9 +61,17 @@ class Failover:
         also of zones that a later provider answered, and all observations are handed on.
         """
         answers = await asyncio.gather(
-            *(self._one(signal, providers, zones, now) for signal, providers in self._order.items())
+            *(
+                self._one(signal, providers, self._zones_of(signal, zones), now)
+                for signal, providers in self._order.items()
+            )
         )
         return merged(answers)
+
+    def _zones_of(self, signal: Signal, zones: Sequence[str]) -> Sequence[str]:
+        if self._zones is None:
+            return zones
+        return [zone for zone in zones if zone in self._zones[signal]]
 
     async def _one(
         self,

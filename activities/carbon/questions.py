@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from activities.errors import ProviderFault
@@ -17,7 +17,36 @@ BUDGET_S = 220.0
 """Of the four minutes within which a refresh, every five minutes, must end: what a provider has not
 answered by then is refused, and what it has is kept."""
 
-REFRESHES_PER_HOUR = 12
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a provider is asked, and how long it may take each time."""
+
+    refresh_every: timedelta = timedelta(minutes=5)
+    past_every: timedelta | None = timedelta(hours=1)
+    """In this time each place's past is fetched once; ``None``: never."""
+    budget_s: float = BUDGET_S
+    """What is not answered by then is refused."""
+
+    @property
+    def slots(self) -> int:
+        """How many refreshes share in fetching the past of all places."""
+        return 1 if self.past_every is None else max(1, self.past_every // self.refresh_every)
+
+    def is_due(self, place: str, now: datetime) -> bool:
+        """Whether this refresh is the one that fetches a place's past.
+
+        A place's slot is a stable hash of its name: it comes once in ``past_every``, whichever
+        process or clock asks, and every refresh carries an equal share.
+        """
+        if self.past_every is None:
+            return False
+        digest = hashlib.sha256(place.encode()).digest()
+        passed = (now - _EPOCH) % self.past_every
+        return int.from_bytes(digest[:8]) % self.slots == passed * self.slots // self.past_every
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +97,3 @@ def merged(answers: Sequence[ProviderAnswer]) -> ProviderAnswer:
         observations=tuple(item for answer in answers for item in answer.observations),
         refusals=tuple(item for answer in answers for item in answer.refusals),
     )
-
-
-def is_due(place: str, now: datetime, refreshes_per_hour: int) -> bool:
-    """Whether this refresh is the one of its hour that fetches a place's history.
-
-    A place's slot is a stable hash of its name: each comes once an hour, whichever process or
-    clock asks, and every refresh carries an equal share.
-    """
-    digest = hashlib.sha256(place.encode()).digest()
-    second = now.minute * 60 + now.second
-    return int.from_bytes(digest[:8]) % refreshes_per_hour == second * refreshes_per_hour // 3600

@@ -21,7 +21,7 @@ from functools import partial
 from activities.carbon.api import require_same
 from activities.carbon.normalise import Series, observed, tidy
 from activities.carbon.persistence import HISTORY, project
-from activities.carbon.questions import BUDGET_S, REFRESHES_PER_HOUR, Question, ask_all, is_due
+from activities.carbon.questions import Pace, Question, ask_all
 from activities.carbon.watttime_api import API, NAME, Values, WattTimeApi
 from activities.errors import AnswerRefused, ProviderMisconfigured
 from domain import persistence
@@ -52,9 +52,7 @@ class WattTime:
         horizon_hours: int = 48,
         min_horizon_hours: int = 24,
         stale_after: timedelta = STALE_AFTER,
-        observes: bool = True,
-        refreshes_per_hour: int = REFRESHES_PER_HOUR,
-        budget_s: float = BUDGET_S,
+        pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
         """Hold the account.
 
@@ -66,10 +64,8 @@ class WattTime:
             horizon_hours: up to 72.
             min_horizon_hours: a forecast that covers less is refused.
             stale_after: a forecast issued longer ago is refused.
-            observes: whether past steps are handed on, each region's once an hour. Leave it out
-                for a stand-in: two providers' observations of one zone are two measures.
-            refreshes_per_hour: how often ``fetch`` is called; spreads those.
-            budget_s: what is not answered by then is refused.
+            pace: how often ``fetch`` is called, and what of the past it brings: for a stand-in none,
+                as two providers' observations of one zone are two measures.
 
         Raises:
             ProviderMisconfigured: a horizon that is not offered.
@@ -85,9 +81,7 @@ class WattTime:
         self._horizon_hours = horizon_hours
         self._min_horizon = timedelta(hours=min_horizon_hours)
         self._stale_after = stale_after
-        self._observes = observes
-        self._refreshes_per_hour = refreshes_per_hour
-        self._budget_s = budget_s
+        self._pace = pace
         self._warnings: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -111,7 +105,7 @@ class WattTime:
                 grouped[self._regions[zone]].append(zone)
         questions = []
         for region, members in grouped.items():
-            shared, due = tuple(members), self._is_due(region, now)
+            shared, due = tuple(members), self._pace.is_due(region, now)
             if self._signal is Signal.AVERAGE:
                 ask = partial(self._projection, region, shared, now, observes=due)
                 questions.append(Question(shared, ask))
@@ -119,10 +113,7 @@ class WattTime:
             questions.append(Question(shared, partial(self._forecast, region, shared, now)))
             if due:
                 questions.append(Question(shared, partial(self._history, region, shared, now)))
-        return await ask_all(NAME, self._signal, questions, self._budget_s)
-
-    def _is_due(self, region: str, now: datetime) -> bool:
-        return self._observes and is_due(region, now, self._refreshes_per_hour)
+        return await ask_all(NAME, self._signal, questions, self._pace.budget_s)
 
     async def _forecast(self, region: str, zones: tuple[str, ...], now: datetime) -> ProviderAnswer:
         answer = await self._ask("forecast", region, {"horizon_hours": self._horizon_hours})

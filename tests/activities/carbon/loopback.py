@@ -11,6 +11,7 @@ import httpx
 
 from activities.carbon.api import BreakerSettings, RateLimit, Timings
 from activities.carbon.electricity_maps import ElectricityMaps
+from activities.carbon.questions import Pace
 from activities.carbon.watttime import WattTime
 from activities.carbon.watttime_api import WattTimeApi
 from domain.forecast import Forecast, Signal
@@ -29,6 +30,11 @@ IMPATIENT = Timings(try_s=0.2, retries=0, backoff_s=0.001, longest_wait_s=0.05)
 
 TLS = ssl.create_default_context()
 """Made once: it costs a tenth of a second, and every test opens a client."""
+
+EVERY_TIME = Pace(past_every=Pace().refresh_every)
+"""Every refresh brings the past."""
+
+NO_PAST = Pace(past_every=None)
 
 FREE = RateLimit(per_s=100_000, burst=1000)
 NEVER_OPEN = BreakerSettings(failures=1000)

@@ -14,7 +14,7 @@ from activities.carbon.published import Published
 from activities.stores.sqlite import SqliteStore
 from domain.forecast import Observation, Signal
 from domain.ports import ProviderAnswer, SignalProvider
-from tests.activities.carbon.loopback import NOW, electricity_maps, watttime
+from tests.activities.carbon.loopback import EVERY_TIME, NOW, electricity_maps, watttime
 from tests.contracts.signal_provider import SignalProviderContract
 from tests.servers.carbon import CarbonServer
 from tests.servers.carbon_grid import catalogue
@@ -56,7 +56,7 @@ class TestElectricityMaps(Here):
     @pytest.fixture
     def provider(self, server: CarbonServer, client: httpx.AsyncClient) -> SignalProvider:
         server.electricity_maps.estimated_for = timedelta(0)
-        return electricity_maps(server, client, refreshes_per_hour=1)
+        return electricity_maps(server, client, pace=EVERY_TIME)
 
 
 class TestWattTime(Here):
@@ -65,7 +65,7 @@ class TestWattTime(Here):
         self, server: CarbonServer, client: httpx.AsyncClient, request: pytest.FixtureRequest
     ) -> SignalProvider:
         server.watttime.imputed_for = timedelta(0)
-        return watttime(server, client, request.param, refreshes_per_hour=1)
+        return watttime(server, client, request.param, pace=EVERY_TIME)
 
 
 class TestPublished(ForecastsOnly):

@@ -12,12 +12,14 @@ import pytest
 
 from activities.carbon.api import BreakerSettings
 from activities.carbon.electricity_maps import EmissionFactors, Granularity
-from activities.carbon.questions import is_due
+from activities.carbon.questions import Pace
 from activities.errors import ProviderMisconfigured
 from activities.stores.sqlite import SqliteStore
 from domain.forecast import Signal
 from domain.ports import ProviderAnswer
 from tests.activities.carbon.loopback import (
+    EVERY_TIME,
+    NO_PAST,
     NOW,
     ZONES,
     Secrets,
@@ -180,7 +182,7 @@ class TestLocations:
     ) -> None:
         """Whatever the endpoint, the zone is read back."""
         server.faults.add(Kind.OTHER_PLACE, endpoint=endpoint, place="DE")
-        answer = await fetch(server, client, refreshes_per_hour=1)
+        answer = await fetch(server, client, pace=EVERY_TIME)
         assert "ELSEWHERE was answered, DE was asked for" in reasons(answer)["DE"]
         assert {"FR", "SE-SE3"} <= {item.zone for item in answer.observations}
 
@@ -308,7 +310,7 @@ class TestPlans:
     ) -> None:
         """The free plan has no forecast, and its history still feeds persistence."""
         server.electricity_maps.plan.forecasts = False
-        answer = await fetch(server, client, "DE", refreshes_per_hour=1)
+        answer = await fetch(server, client, "DE", pace=EVERY_TIME)
         assert "Forecasts are outside of your plan" in reasons(answer)["DE"]
         assert len(answer.observations) == 23
 
@@ -331,7 +333,7 @@ class TestObservations:
     def test_every_refresh_carries_a_share(self) -> None:
         """Three hundred zones over twelve refreshes: each its slot, no slot a crowd."""
         slots = {
-            zone: [m for m in range(60) if is_due(zone, TODAY + timedelta(minutes=m), 12)]
+            zone: [m for m in range(60) if Pace().is_due(zone, TODAY + timedelta(minutes=m))]
             for zone in (f"SYN-{n}" for n in range(300))
         }
         assert all(len(slot) == 5 and slot[0] % 5 == 0 for slot in slots.values())
@@ -344,7 +346,7 @@ class TestObservations:
     ) -> None:
         """A recent hour is an estimate at first; once it is restated the store holds that."""
         store = SqliteStore(tmp_path / "lowtide.db")
-        provider = electricity_maps(server, client, refreshes_per_hour=1)
+        provider = electricity_maps(server, client, pace=EVERY_TIME)
         hour = NOW.replace(minute=0) - HOUR
         settled = server.electricity_maps.published("DE", hour)
 
@@ -364,7 +366,7 @@ class TestObservations:
     ) -> None:
         """What is null or not there in the past is not published yet; the other hours are."""
         server.faults.add(kind, endpoint="history")
-        answer = await fetch(server, client, "DE", refreshes_per_hour=1)
+        answer = await fetch(server, client, "DE", pace=EVERY_TIME)
         assert len(answer.observations) == 22
         assert answer.refusals == ()
 
@@ -382,7 +384,7 @@ class TestObservations:
     ) -> None:
         """Forecast and history are refused each for itself."""
         server.faults.add(kind, endpoint="history", place="DE")
-        answer = await fetch(server, client, refreshes_per_hour=1)
+        answer = await fetch(server, client, pace=EVERY_TIME)
         assert why in reasons(answer)["DE"]
         assert set(ZONES) == set(forecasts(answer))
         assert {"FR", "SE-SE3"} == {item.zone for item in answer.observations}
@@ -391,6 +393,6 @@ class TestObservations:
         self, server: CarbonServer, client: httpx.AsyncClient
     ) -> None:
         """A stand-in's observations would be another measure."""
-        answer = await fetch(server, client, refreshes_per_hour=1, observes=False)
+        answer = await fetch(server, client, pace=NO_PAST)
         assert answer.observations == ()
         assert server.asked(ELECTRICITY_MAPS, "history") == 0

@@ -21,6 +21,8 @@ from activities.stores.sqlite import SqliteStore
 from domain.forecast import Forecast, Observation, Signal
 from domain.ports import ProviderAnswer, Refusal, SignalProvider
 from tests.activities.carbon.loopback import (
+    EVERY_TIME,
+    NO_PAST,
     NOW,
     REGIONS,
     ZONES,
@@ -184,7 +186,7 @@ class TestAgainstTheFakes:
     ) -> Failover:
         breaker = BreakerSettings(failures=3, open_for_s=0.05)
         shared = account(server, client, breaker=breaker)
-        common = {"refreshes_per_hour": 1, "horizon_hours": 24}
+        common = {"pace": EVERY_TIME, "horizon_hours": 24}
         return Failover(
             {
                 Signal.MARGINAL: (
@@ -193,7 +195,7 @@ class TestAgainstTheFakes:
                 ),
                 Signal.AVERAGE: (
                     electricity_maps(server, client, breaker=breaker, **common),
-                    WattTime(shared, Signal.AVERAGE, REGIONS, observes=False, horizon_hours=24),
+                    WattTime(shared, Signal.AVERAGE, REGIONS, pace=NO_PAST, horizon_hours=24),
                     Persistence(store, Signal.AVERAGE),
                     Published(catalogue(), Signal.AVERAGE),
                 ),

@@ -10,10 +10,12 @@ import httpx
 import pytest
 
 from activities.carbon.api import BreakerSettings, ProviderApi, RateLimit, Timings, open_client
+from activities.carbon.questions import Pace
 from activities.errors import ProviderDown, ProviderMisconfigured
 from domain.forecast import Signal
 from tests.activities.carbon.loopback import (
     IMPATIENT,
+    NO_PAST,
     NOW,
     TLS,
     ZONES,
@@ -35,7 +37,7 @@ class TestRetries:
     ) -> None:
         """One failure of the kind that passes costs a request, not the zone."""
         server.faults.add(Kind.STATUS, status=status, endpoint="forecast", times=1)
-        answer = await electricity_maps(server, client, observes=False).fetch(["DE"], NOW)
+        answer = await electricity_maps(server, client, pace=NO_PAST).fetch(["DE"], NOW)
         assert {"DE"} == set(forecasts(answer))
         assert server.asked(ELECTRICITY_MAPS, "forecast") == 2
 
@@ -45,7 +47,7 @@ class TestRetries:
     ) -> None:
         """The same question would have the same answer."""
         server.faults.add(Kind.STATUS, status=status, endpoint="forecast")
-        await electricity_maps(server, client, observes=False).fetch(["DE"], NOW)
+        await electricity_maps(server, client, pace=NO_PAST).fetch(["DE"], NOW)
         assert server.asked(ELECTRICITY_MAPS, "forecast") == 1
 
     @pytest.mark.parametrize("after", ["3600", "Wed, 25 Nov 2099 00:00:00 GMT"])
@@ -58,7 +60,7 @@ class TestRetries:
         loop = asyncio.get_running_loop()
         async with open_client(waits, tls=TLS) as client:
             begun = loop.time()
-            answer = await electricity_maps(server, client, observes=False).fetch(["DE"], NOW)
+            answer = await electricity_maps(server, client, pace=NO_PAST).fetch(["DE"], NOW)
         assert {"DE"} == set(forecasts(answer))
         assert loop.time() - begun >= 0.2
 
@@ -67,7 +69,7 @@ class TestRetries:
     ) -> None:
         """With the status, and what the provider said."""
         server.faults.add(Kind.STATUS, status=503, place="FR", body='{"error": "maintenance"}')
-        answer = await electricity_maps(server, client, observes=False).fetch(ZONES, NOW)
+        answer = await electricity_maps(server, client, pace=NO_PAST).fetch(ZONES, NOW)
         assert 'answers 503: {"error": "maintenance"}' in reasons(answer)["FR"]
         assert {"DE", "SE-SE3"} == set(forecasts(answer))
 
@@ -79,7 +81,7 @@ class TestTimeouts:
         server.faults.add(kind, place="FR")
         impatient = Timings(try_s=1.0, retries=0)
         async with open_client(impatient, tls=TLS) as client:
-            answer = await electricity_maps(server, client, observes=False).fetch(ZONES, NOW)
+            answer = await electricity_maps(server, client, pace=NO_PAST).fetch(ZONES, NOW)
         assert "no answer (ReadTimeout)" in reasons(answer)["FR"]
         assert {"DE", "SE-SE3"} == set(forecasts(answer))
 
@@ -88,7 +90,7 @@ class TestTimeouts:
     ) -> None:
         """What is answered by then is kept; the rest is refused."""
         server.faults.add(Kind.HANG, place="FR")
-        provider = electricity_maps(server, client, observes=False, budget_s=3.0)
+        provider = electricity_maps(server, client, pace=Pace(past_every=None, budget_s=3.0))
         answer = await provider.fetch(ZONES, NOW)
         assert reasons(answer) == {"FR": "electricity_maps: no answer within 3 s"}
         assert {"DE", "SE-SE3"} == set(forecasts(answer))
@@ -111,7 +113,7 @@ class TestBreaker:
         server.faults.add(Kind.HANG, provider=ELECTRICITY_MAPS)
         breaker = BreakerSettings(failures=3, open_for_s=1.0)
         async with open_client(IMPATIENT, tls=TLS) as client:
-            provider = electricity_maps(server, client, breaker=breaker, observes=False)
+            provider = electricity_maps(server, client, breaker=breaker, pace=NO_PAST)
             answer = await provider.fetch(MANY, NOW)
             assert set(reasons(answer)) == set(MANY)
             assert re.search(
@@ -131,7 +133,7 @@ class TestBreaker:
         """Zones outside the plan, unknown ones, spoilt answers: the provider works."""
         server.electricity_maps.plan.zones = frozenset({"DE"})
         provider = electricity_maps(
-            server, client, breaker=BreakerSettings(failures=2), observes=False
+            server, client, breaker=BreakerSettings(failures=2), pace=NO_PAST
         )
         answer = await provider.fetch([*MANY[:10], "NOWHERE", "DE"], NOW)
         assert {"DE"} == set(forecasts(answer))
@@ -154,7 +156,7 @@ class TestLimits:
         """No request over it, however many zones ask at once."""
         server.limits[ELECTRICITY_MAPS] = Limit(20, 0.5)
         limit = RateLimit.within(20, 0.5)
-        provider = electricity_maps(server, client, limit=limit, observes=False)
+        provider = electricity_maps(server, client, limit=limit, pace=NO_PAST)
         answer = await provider.fetch(MANY[:20], NOW)
         assert len(answer.forecasts) == 20
         assert server.over_limit == 0
@@ -164,7 +166,7 @@ class TestLimits:
     ) -> None:
         """The fake counts as the service does: what the limiter prevents is seen."""
         server.limits[ELECTRICITY_MAPS] = Limit(20, 60.0)
-        answer = await electricity_maps(server, client, observes=False).fetch(MANY[:20], NOW)
+        answer = await electricity_maps(server, client, pace=NO_PAST).fetch(MANY[:20], NOW)
         assert server.over_limit > 0
         assert "answers 429" in " ".join(reasons(answer).values())
 
@@ -180,7 +182,7 @@ class TestLimits:
         server.latency_s = 0.01
         async with open_client(Timings(), connections=6, tls=TLS) as client:
             answers = await asyncio.gather(
-                electricity_maps(server, client, observes=False).fetch(MANY, NOW),
+                electricity_maps(server, client, pace=NO_PAST).fetch(MANY, NOW),
                 watttime(server, client, Signal.AVERAGE, {z: z for z in MANY}).fetch(MANY, NOW),
             )
         assert [len(answer.forecasts) for answer in answers] == [40, 40]
@@ -189,7 +191,7 @@ class TestLimits:
     async def test_a_body_that_is_too_large(self, server: CarbonServer) -> None:
         """It is not read to its end."""
         async with open_client(Timings(), max_body_bytes=10_000, tls=TLS) as client:
-            provider = electricity_maps(server, client, observes=False)
+            provider = electricity_maps(server, client, pace=NO_PAST)
             server.faults.add(Kind.STATUS, status=200, body=" " * 20_000, place="FR")
             answer = await provider.fetch(ZONES, NOW)
         assert "a body over 10000 bytes" in reasons(answer)["FR"]
@@ -217,7 +219,7 @@ class TestLimits:
     ) -> None:
         """A key is for the host that it was given for."""
         server.faults.add(Kind.STATUS, status=302, body="", endpoint="forecast")
-        answer = await electricity_maps(server, client, observes=False).fetch(["DE"], NOW)
+        answer = await electricity_maps(server, client, pace=NO_PAST).fetch(["DE"], NOW)
         assert "forecast: 302" in reasons(answer)["DE"]
 
 
@@ -240,7 +242,7 @@ class TestAddresses:
 async def test_the_login_limit_is_its_own(server: CarbonServer, client: httpx.AsyncClient) -> None:
     """The fake refuses logins over it, as the service does."""
     server.limits[f"{WATTTIME} login"] = Limit(1, 300.0)
-    provider = watttime(server, client, observes=False)
+    provider = watttime(server, client, pace=NO_PAST)
     assert (await provider.fetch(["DE"], NOW)).forecasts
     server.watttime.expire_tokens()
     answer = await provider.fetch(["DE"], NOW + timedelta(minutes=1))

@@ -15,7 +15,16 @@ from activities.carbon.electricity_maps import ElectricityMaps
 from activities.carbon.watttime import WattTime
 from activities.carbon.watttime_api import WattTimeApi
 from domain.forecast import Signal
-from tests.activities.carbon.loopback import FREE, NOW, REGIONS, ZONES, Secrets, forecasts, reasons
+from tests.activities.carbon.loopback import (
+    FREE,
+    NO_PAST,
+    NOW,
+    REGIONS,
+    ZONES,
+    Secrets,
+    forecasts,
+    reasons,
+)
 from tests.servers.carbon import ELECTRICITY_MAPS, WATTTIME
 
 START_WITHIN_S = 30
@@ -41,7 +50,7 @@ async def test_it_is_steered_over_http(urls: Mapping[str, str], client: httpx.As
     """Clock, plan, models, limits, tokens and faults are set, and what was asked is counted."""
     average = ElectricityMaps(client, Secrets(), base_url=urls[ELECTRICITY_MAPS], limit=FREE)
     account = WattTimeApi(client, Secrets(), base_url=urls[WATTTIME], limit=FREE)
-    marginal = WattTime(account, Signal.MARGINAL, REGIONS, observes=False)
+    marginal = WattTime(account, Signal.MARGINAL, REGIONS, pace=NO_PAST)
 
     async with httpx.AsyncClient() as control:
 

@@ -19,6 +19,8 @@ from domain import persistence
 from domain.forecast import Signal
 from domain.ports import ProviderAnswer, SecretName
 from tests.activities.carbon.loopback import (
+    EVERY_TIME,
+    NO_PAST,
     NOW,
     REGIONS,
     ZONES,
@@ -107,7 +109,7 @@ class TestForecast:
     ) -> None:
         """India is one region and three zones: one request. A zone without a region is left out."""
         regions = {"IN-WE": "IND", "IN-SO": "IND", "IN-NO": "IND"}
-        answer = await fetch(server, client, *regions, "DE", regions=regions, observes=False)
+        answer = await fetch(server, client, *regions, "DE", regions=regions, pace=NO_PAST)
         assert set(regions) == set(forecasts(answer))
         assert answer.refusals == ()
         assert server.asked(WATTTIME, "forecast") == 1
@@ -128,7 +130,7 @@ class TestLogin:
         server.latency_s = 0.01
         api = account(server, client)
         for signal in Signal:
-            answer = await WattTime(api, signal, MANY, observes=False).fetch(list(MANY), NOW)
+            answer = await WattTime(api, signal, MANY, pace=NO_PAST).fetch(list(MANY), NOW)
             assert len(answer.forecasts) == len(MANY)
         assert server.watttime.logins == 1
 
@@ -153,7 +155,7 @@ class TestLogin:
     ) -> None:
         """Many requests meet it at once; one login follows, and all are answered."""
         server.watttime.html_on_expiry = html
-        provider = watttime(server, client, regions=MANY, observes=False)
+        provider = watttime(server, client, regions=MANY, pace=NO_PAST)
         await provider.fetch(list(MANY), NOW)
         server.watttime.expire_tokens()
         answer = await provider.fetch(list(MANY), NOW)
@@ -167,7 +169,7 @@ class TestLogin:
         """One login more, not one for each region: the login has a limit of its own."""
         server.faults.add(Kind.STATUS, status=401, endpoint="forecast")
         api = account(server, client, breaker=BreakerSettings())
-        answer = await WattTime(api, Signal.MARGINAL, CROWD, observes=False).fetch(list(CROWD), NOW)
+        answer = await WattTime(api, Signal.MARGINAL, CROWD, pace=NO_PAST).fetch(list(CROWD), NOW)
         assert set(reasons(answer)) == set(CROWD)
         assert "a new token is refused too" in reasons(answer)["SYN-0"]
         assert server.watttime.logins <= 20
@@ -267,7 +269,7 @@ class TestModels:
     ) -> None:
         """Forecasts and observations alike."""
         server.faults.add(Kind.ROLLOVER, endpoint=endpoint, place="DE")
-        answer = await fetch(server, client, model=date(2023, 3, 1), refreshes_per_hour=1)
+        answer = await fetch(server, client, model=date(2023, 3, 1), pace=EVERY_TIME)
         assert "2099-01-01 was answered, 2023-03-01 was asked for" in reasons(answer)["DE"]
         assert {"FR", "SE-SE3"} == {item.zone for item in answer.observations} - {"DE"}
 
@@ -275,7 +277,7 @@ class TestModels:
         self, server: CarbonServer, client: httpx.AsyncClient
     ) -> None:
         """By region, so that an operator can be told."""
-        provider = watttime(server, client, observes=False)
+        provider = watttime(server, client, pace=NO_PAST)
         server.watttime.warnings = [{"type": "DATA_DELAYED", "message": "upstream is late"}]
         await provider.fetch(["SE-SE3"], NOW)
         assert provider.warnings == {"SE": ("DATA_DELAYED: upstream is late",)}
@@ -289,7 +291,7 @@ class TestObservations:
         self, server: CarbonServer, client: httpx.AsyncClient
     ) -> None:
         """The trailing day in g/kWh; what is imputed is marked."""
-        answer = await fetch(server, client, "DE", refreshes_per_hour=1)
+        answer = await fetch(server, client, "DE", pace=EVERY_TIME)
         starts = [item.start for item in answer.observations]
         five = timedelta(minutes=5)
         assert starts == [NOW - 24 * HOUR + n * five for n in range(len(starts))]
@@ -305,7 +307,7 @@ class TestObservations:
     ) -> None:
         """The store holds what the provider says last."""
         store = SqliteStore(tmp_path / "lowtide.db")
-        provider = watttime(server, client, refreshes_per_hour=1)
+        provider = watttime(server, client, pace=EVERY_TIME)
         at, wanted = NOW - HOUR, grid.g_per_kwh("DE", Signal.MARGINAL, NOW - HOUR)
         for later, factor, told in (
             (0, 1.1, "watttime (estimated)"),
@@ -320,7 +322,7 @@ class TestObservations:
 
     async def test_what_is_sent(self, server: CarbonServer, client: httpx.AsyncClient) -> None:
         """Instants have an offset: a naive one is refused with 422."""
-        await fetch(server, client, "DE", refreshes_per_hour=1, model=date(2023, 3, 1))
+        await fetch(server, client, "DE", pace=EVERY_TIME, model=date(2023, 3, 1))
         sent = dict(server.queries)
         assert sent["forecast"] == {
             "region": "DE",
@@ -342,10 +344,10 @@ class TestObservations:
     ) -> None:
         """History is published with holes; each step stands for itself."""
         server.faults.add(Kind.GAP, endpoint="historical")
-        whole = await fetch(server, client, "DE", refreshes_per_hour=1)
+        whole = await fetch(server, client, "DE", pace=EVERY_TIME)
         server.faults.clear()
         assert whole.refusals == ()
-        again = await fetch(server, client, "DE", refreshes_per_hour=1)
+        again = await fetch(server, client, "DE", pace=EVERY_TIME)
         assert len(whole.observations) == len(again.observations) - 1
 
 
@@ -384,7 +386,7 @@ class TestAverage:
         self, server: CarbonServer, client: httpx.AsyncClient
     ) -> None:
         """The week before serves the pattern and is not written again each hour."""
-        answer = await fetch(server, client, "DE", signal=Signal.AVERAGE, refreshes_per_hour=1)
+        answer = await fetch(server, client, "DE", signal=Signal.AVERAGE, pace=EVERY_TIME)
         assert {item.signal for item in answer.observations} == {Signal.AVERAGE}
         assert min(item.start for item in answer.observations) >= NOW - 24 * HOUR
         assert 20 < len(answer.observations) <= 24
