@@ -4,7 +4,9 @@ LowtideError (domain)
 └── ActivityFault
     ├── SpecConflict       a run's name is taken by another specification; never retried
     ├── RunStillAlive      a run asked to end has not ended yet; retried
-    ├── ManifestUnknown    the hash names no manifest that we hold; never retried
+    ├── RunRefused         a compute backend cannot run this as it is; trying again cannot help
+    ├── ComputeUnavailable a compute backend does not serve us for now; retried
+    ├── ManifestUnknown    the hash names no manifest that we hold; retried (calls.py says why)
     ├── TraceUnreadable    a trace file is not of the form that a replay needs
     ├── StoreVersion       a store's file is of another schema than this build's
     ├── SecretMissing      a secret is not where it is looked for
@@ -40,6 +42,22 @@ class RunStillAlive(ActivityFault):
 
     def __init__(self, run: str, state: str) -> None:
         super().__init__(f"run {run} was asked to end and is still {state}")
+
+
+class RunRefused(ActivityFault):
+    """A compute backend cannot run this as it is: its answer, or what was found before asking."""
+
+    def __init__(self, run: str, why: str) -> None:
+        super().__init__(f"run {run} was refused: {why}")
+
+
+class ComputeUnavailable(ActivityFault):
+    """A compute backend is out of reach, failing or throttling; what came of a request that was
+    under way is not known.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where} did not serve us: {what}")
 
 
 class ManifestUnknown(ActivityFault):

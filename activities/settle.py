@@ -46,7 +46,7 @@ class Settle:
     def _settle(self, job: str, now: datetime) -> bool:
         events = self._ledger.events(job)
         try:
-            data, blobs = settlement_of(events, self._ledger.blob, self._signals.observations)
+            data, blobs = settlement_of(events, self._ledger.blobs, self._signals.observations)
         except NotYetPublished:
             return False
         except MissingBlob as error:
@@ -69,8 +69,8 @@ class Settle:
         return True
 
     def _append_root(self, now: datetime) -> int | None:
-        roots = self._ledger.roots()
-        root = next_root(self._ledger.heads_since_last_root(), roots[-1] if roots else None, now)
+        newest = self._ledger.newest_root()
+        root = next_root(self._ledger.heads_since_last_root(), newest, now)
         if root is None:
             return None
         self._ledger.append_root(root)

@@ -29,7 +29,7 @@ from activities.carbon.failover import Failover
 from activities.carbon.questions import BUDGET_S, Pace
 from activities.carbon.watttime import WattTime
 from activities.carbon.watttime_api import WattTimeApi
-from activities.refresh import refresh
+from activities.refresh import Signals
 from activities.stores.sqlite import SqliteStore
 from domain.forecast import Signal
 from domain.ports import SecretName
@@ -86,7 +86,7 @@ async def measure(averages: Mapping[str, str], marginals: Mapping[str, str], fol
         before = 0
         for what in ("first of a process", "every one after"):
             begun, busy = time.perf_counter(), time.process_time()
-            report = await refresh(provider, store, ZONES, datetime.now(UTC))
+            report = await Signals(provider, store, ZONES).refresh(datetime.now(UTC))
             took, busy = time.perf_counter() - begun, time.process_time() - busy
             seen = [await counters(urls["control"]) for urls in (averages, marginals)]
             requests = sum(sum(item["requests"].values()) for item in seen)

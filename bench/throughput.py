@@ -38,7 +38,8 @@ from domain.manifest import parse_manifest
 from tests.quiet import hush
 from workers.devserver import dev_server
 from workers.process import ACTIVITIES_AT_ONCE, running, set_up
-from workers.settings import Settings, TraceSettings
+from workers.sections import TraceSettings
+from workers.settings import Settings
 from workers.wiring import build
 from workflows.job import CarbonAwareJob
 

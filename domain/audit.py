@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from domain.ledger import ChainHead, Root
@@ -31,8 +31,8 @@ class Auditable(Protocol):
     def stored_events(self, job: str) -> tuple[tuple[str, bytes], ...]:
         """(recorded hash, stored canonical bytes) of one chain, in order."""
 
-    def blob(self, sha256: str) -> bytes | None:
-        """The content stored under a hash."""
+    def blobs(self, hashes: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents stored under some hashes, of those that there are."""
 
 
 def hashes_in(data: object) -> Iterator[str]:

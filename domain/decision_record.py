@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from domain.audit import hashes_in
 from domain.decision import ENGINE_VERSION, DecisionInputs, SameWorld, World
 from domain.energy import Methodology
 from domain.errors import MissingBlob
@@ -26,8 +27,8 @@ from domain.prices import parse_prices
 from domain.regions import parse_catalogue
 from domain.room import RoomView
 
-BlobOf = Callable[[str], bytes | None]
-"""Content by hex SHA-256; ``None`` where there is none."""
+Blobs = Callable[[Iterable[str]], Mapping[str, bytes]]
+"""The contents of those hashes that there are, by hex SHA-256: as ``Ledger.blobs``."""
 
 _WORLDS_HELD = 4
 """A refresh leaves decisions of the world before it still under way; older ones are done."""
@@ -61,8 +62,8 @@ def decision_data(
     return data, blobs
 
 
-def inputs_of(data: Mapping[str, Any], blob: BlobOf) -> DecisionInputs:
-    """What the recorded decision saw: the inverse of ``decision_data``.
+def inputs_of(data: Mapping[str, Any], blobs: Blobs) -> DecisionInputs:
+    """What the recorded decision saw: the inverse of ``decision_data``. Asks for blobs once.
 
     Decisions of one world get one ``World`` object, so that what ``decide`` derives from it is
     derived once.
@@ -70,15 +71,15 @@ def inputs_of(data: Mapping[str, Any], blob: BlobOf) -> DecisionInputs:
     Raises:
         MissingBlob: an input's content is gone.
     """
-
-    def content(sha256: str) -> bytes:
-        found = blob(sha256)
-        if found is None:
-            raise MissingBlob(sha256)
-        return found
-
     hashes, incumbent, counterfactual = data["inputs"], data["incumbent"], data["counterfactual"]
     submitted_at = data["submitted_at"]
+    contents = blobs(hashes_in(hashes))
+
+    def content(sha256: str) -> bytes:
+        if sha256 not in contents:
+            raise MissingBlob(sha256)
+        return contents[sha256]
+
     return DecisionInputs(
         manifest=JobManifest.model_validate_json(content(hashes["manifest"])),
         world=_world(_WorldContents.named(hashes, content), float(data["time_scale"])),

@@ -19,7 +19,7 @@ LowtideError
     │   └── InvalidSettings
     ├── ResidencyViolation           a dispatch to a region that residency does not allow
     ├── RoomTaken                    a claim lost the race for room; decide again
-    ├── ChainBroken                  an event or root does not follow the newest one
+    ├── ChainBroken                  an event or root does not follow the newest one; not retried
     ├── JobOpen                      a step for closed jobs met one that was opened again
     └── MissingBlob                  a hash that the ledger names has no content
 """

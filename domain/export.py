@@ -42,11 +42,12 @@ def export_lines(ledger: Auditable) -> Iterator[str]:
 
 def _blob_lines(ledger: Auditable, data: object, brought: set[str]) -> Iterator[str]:
     """Lines for the blobs that ``data`` names, but for those that were brought before."""
-    for sha256 in hashes_in(data):
-        content = None if sha256 in brought else ledger.blob(sha256)
-        if content is not None:
-            brought.add(sha256)
-            yield _line("blob", sha256=sha256, content=base64.b64encode(content).decode())
+    wanted = [sha256 for sha256 in dict.fromkeys(hashes_in(data)) if sha256 not in brought]
+    contents = ledger.blobs(wanted)
+    for sha256 in filter(contents.__contains__, wanted):
+        brought.add(sha256)
+        content = base64.b64encode(contents[sha256]).decode()
+        yield _line("blob", sha256=sha256, content=content)
 
 
 def _parsed(text: str) -> object:

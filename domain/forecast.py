@@ -7,6 +7,7 @@ Unit throughout: gCO2eq/kWh. A series is piecewise constant: ``values[i]`` holds
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -53,6 +54,15 @@ class Forecast:
             return None
         return self.values[int((instant - self.start).total_seconds() // self.step_s)]
 
+    def replaces(self, held: Forecast) -> bool:
+        """Whether it is kept in place of ``held``, of the same zone and signal.
+
+        Not where the same provider issued that one later. Another provider's always gives way:
+        every refresh brings the best that could be had, and a stand-in's, issued at the moment
+        that it was made, must not outlast its need.
+        """
+        return self.provider != held.provider or self.issued_at >= held.issued_at
+
     def as_json(self) -> dict[str, Any]:
         """Plain data for canonical JSON; ``from_json`` is its inverse."""
         return {
@@ -88,6 +98,16 @@ class Forecast:
     def sha256(self) -> str:
         """The content hash by which decisions refer to this forecast."""
         return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def one_of_each(forecasts: Iterable[Forecast]) -> tuple[Forecast, ...]:
+    """One for each zone and signal: what is kept where they come one after the other."""
+    kept: dict[tuple[str, Signal], Forecast] = {}
+    for item in forecasts:
+        held = kept.get((item.zone, item.signal))
+        if held is None or item.replaces(held):
+            kept[item.zone, item.signal] = item
+    return tuple(kept.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,9 @@ class RefreshReport(Payload):
     forecasts: int
     observations: int
     refused: tuple[str, ...] = ()
-    """``zone signal: reason`` of each answer that was not taken."""
+    """``zones signal: reason`` of answers that were not taken, a line for each reason."""
+    history: str | None = None
+    """Why the history beside the signal store did not keep the observations."""
 
 
 class WatchInput(Payload):

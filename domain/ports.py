@@ -5,7 +5,7 @@ Stores are synchronous: every adapter's client is. Async callers use a thread.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -64,16 +64,21 @@ class SignalHistory(Protocol):
 
 
 class SignalStore(SignalHistory, Protocol):
-    """The newest forecast for each zone and signal, and what was observed."""
+    """One forecast for each zone and signal, and what was observed."""
 
     def put_forecasts(self, forecasts: Sequence[Forecast]) -> None:
-        """Keep each forecast unless one issued later is there already."""
+        """Keep each forecast unless one of its provider, issued later, is there already.
+
+        Another provider's is replaced (``Forecast.replaces`` says why). Of several for one zone
+        and signal, the one is taken that would be left if they came one after the other. The same
+        forecasts again change nothing.
+        """
 
     def revision(self) -> int:
         """A number that changes whenever a forecast does; cheap to ask before each decision."""
 
     def forecasts(self) -> tuple[Forecast, ...]:
-        """The newest forecast of every (zone, signal), ordered by both."""
+        """The forecast of every (zone, signal), ordered by both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +163,17 @@ class Ledger(Protocol):
     def blob(self, sha256: str) -> bytes | None:
         """The content stored under a hash."""
 
+    def blobs(self, hashes: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents stored under some hashes, of those that there are."""
+
     def heads_since_last_root(self) -> tuple[ChainHead, ...]:
         """Heads of the chains that moved since the newest root, ordered by job."""
 
     def append_root(self, root: Root) -> None:
         """Append a root. Raises ``ChainBroken`` unless it follows the newest one."""
+
+    def newest_root(self) -> Root | None:
+        """The root that the next one must follow."""
 
     def roots(self) -> tuple[Root, ...]:
         """All roots, in order."""
@@ -228,6 +239,7 @@ class SecretName(StrEnum):
     ELECTRICITY_MAPS_KEY = "electricity-maps-key"
     WATTTIME_USER = "watttime-user"
     WATTTIME_PASSWORD = "watttime-password"  # noqa: S105 - its name
+    INFLUXDB_TOKEN = "influxdb-token"  # noqa: S105 - its name
 
 
 class SecretSource(Protocol):

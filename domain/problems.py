@@ -55,11 +55,16 @@ def malformed(document: str, error: yaml.YAMLError) -> Problem:
 def _problem(item: Any, document: str, known: Collection[str], documented: str) -> Problem:
     path = [str(part) for part in item["loc"] if part != "[key]"]
     remedy = next((text for kind, text in _REMEDIES.items() if item["type"].startswith(kind)), None)
+    value = "nothing" if item["type"] == "missing" else shown(item["input"])
     if item["type"] == "extra_forbidden":
         remedy = f"a field that {documented} documents{near(path[-1], known)}"
+    elif item["type"].startswith("union_tag"):
+        path.append(item["ctx"]["discriminator"].strip("'"))
+        value = shown(item["ctx"].get("tag"))
+        remedy = item["ctx"].get("expected_tags", "a value: it tells which fields there are")
     return Problem(
         field=".".join(path) or document,
-        value="nothing" if item["type"] == "missing" else shown(item["input"]),
+        value=value,
         allowed=remedy or _PREAMBLE.sub("", item["msg"]),
     )
 

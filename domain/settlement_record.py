@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import rfc8785
 
-from domain.decision_record import inputs_of, placement_of
+from domain.decision_record import Blobs, inputs_of, placement_of
 from domain.errors import MissingBlob
 from domain.forecast import Observation, Signal
 from domain.job import Counterfactual
@@ -28,11 +28,9 @@ from domain.settlement import (
     settle,
 )
 
-BlobOf = Callable[[str], bytes | None]
-
 
 def settlement_of(
-    events: Sequence[LedgerEvent], blob: BlobOf, observed: Observed
+    events: Sequence[LedgerEvent], blobs: Blobs, observed: Observed
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The settlement of a closed job's latest execution: event data and its blobs.
 
@@ -41,7 +39,7 @@ def settlement_of(
         MissingBlob: an input of the deciding event is gone.
     """
     execution = _latest_execution(events)
-    manifest, accounting, counterfactual = _basis(execution, blob)
+    manifest, accounting, counterfactual = _basis(execution, blobs)
     attempts = _attempts(execution)
     seen = _Recorder(observed)
     settlement = settle(manifest, attempts, counterfactual, accounting, seen)
@@ -57,13 +55,14 @@ def settlement_of(
     return data, {observations: content}
 
 
-def recompute(event: LedgerEvent, events: Sequence[LedgerEvent], blob: BlobOf) -> Mapping[str, Any]:
+def recompute(event: LedgerEvent, events: Sequence[LedgerEvent], blobs: Blobs) -> Mapping[str, Any]:
     """The data of a settlement event, computed again from what it names."""
     before = [item for item in events if item.seq <= event.data["through"]]
-    content = blob(event.data["inputs"]["observations"])
+    observations = event.data["inputs"]["observations"]
+    content = blobs([observations]).get(observations)
     if content is None:
-        raise MissingBlob(event.data["inputs"]["observations"])
-    data, _ = settlement_of(before, blob, observed_from(_series(content)))
+        raise MissingBlob(observations)
+    data, _ = settlement_of(before, blobs, observed_from(_series(content)))
     return data
 
 
@@ -87,11 +86,11 @@ def _first_decision(execution: Sequence[LedgerEvent]) -> LedgerEvent:
 
 
 def _basis(
-    execution: Sequence[LedgerEvent], blob: BlobOf
+    execution: Sequence[LedgerEvent], blobs: Blobs
 ) -> tuple[JobManifest, Accounting, Counterfactual]:
     """Manifest, accounting and counterfactual as the last decision had them."""
     last = [event for event in execution if event.kind is EventKind.DECISION][-1]
-    inputs = inputs_of(last.data, blob)
+    inputs = inputs_of(last.data, blobs)
     world = inputs.world
     accounting = Accounting(
         catalogue=world.catalogue,

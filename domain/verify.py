@@ -20,7 +20,7 @@ import rfc8785
 
 from domain.audit import Auditable, hashes_in
 from domain.decision import ENGINE_VERSION, DecisionInputs
-from domain.decision_record import BlobOf, inputs_of, placement_data
+from domain.decision_record import Blobs, inputs_of, placement_data
 from domain.errors import DomainError, MissingBlob
 from domain.job import Placement
 from domain.job_record import FIRST_SEQ
@@ -29,7 +29,7 @@ from domain.roots import place_after
 
 Decide = Callable[[DecisionInputs], Placement]
 
-Recompute = Callable[[LedgerEvent, Sequence[LedgerEvent], BlobOf], Mapping[str, Any]]
+Recompute = Callable[[LedgerEvent, Sequence[LedgerEvent], Blobs], Mapping[str, Any]]
 """(event, its whole chain, blobs) -> the data that the event should have.
 
 May raise ``CannotVerify``, and any ``DomainError`` where the event does not hold."""
@@ -152,20 +152,18 @@ class _Verification:
         if manifest is None:
             return f"the job's record is gone; {claims[0][0]} covers it"
         try:
-            content = self._blob(manifest)
+            found = self._blobs([manifest])
         except _Unsound as problem:
             return str(problem)
-        return str(MissingBlob(manifest)) if content is None else None
+        return None if manifest in found else str(MissingBlob(manifest))
 
     def _content_problem(self, event: LedgerEvent, chain: _Chain) -> str | None:
         """What is wrong with what an event says, its place in the chain apart."""
         try:
-            for sha256 in hashes_in(event.data):
-                if sha256 not in self.sound_blobs:
-                    self._blob(sha256)
+            self._blobs(item for item in hashes_in(event.data) if item not in self.sound_blobs)
             recompute = self.recompute.get(event.kind)
             if recompute is not None:
-                _require_same(event.data, recompute(event, chain.events, self._blob))
+                _require_same(event.data, recompute(event, chain.events, self._blobs))
                 self.recomputed[event.kind] += 1
         except CannotVerify as reason:
             self.cannot_verify[str(reason)] += 1
@@ -175,14 +173,17 @@ class _Verification:
             return f"it cannot be recomputed: {type(error).__name__}: {error}"
         return None
 
-    def _blob(self, sha256: str) -> bytes | None:
-        """A blob whose content is what its name says, or ``None``."""
-        content = self.ledger.blob(sha256)
-        if content is not None and sha256 not in self.sound_blobs:
-            if hashlib.sha256(content).hexdigest() != sha256:
+    def _blobs(self, hashes: Iterable[str]) -> Mapping[str, bytes]:
+        """Blobs whose content is what their names say, of those that there are."""
+        wanted = dict.fromkeys(hashes)
+        found = self.ledger.blobs(wanted)
+        for sha256 in wanted:
+            if sha256 in self.sound_blobs or sha256 not in found:
+                continue
+            if hashlib.sha256(found[sha256]).hexdigest() != sha256:
                 raise _Unsound(f"the content of blob {sha256} does not match its hash")
             self.sound_blobs.add(sha256)
-        return content
+        return found
 
 
 _BREAKS_ON_BAD_DATA = (
@@ -254,7 +255,7 @@ def _redecide(decide: Decide) -> Recompute:
     """What works out a decision again."""
 
     def recompute(
-        event: LedgerEvent, chain: Sequence[LedgerEvent], blob: BlobOf
+        event: LedgerEvent, chain: Sequence[LedgerEvent], blobs: Blobs
     ) -> Mapping[str, Any]:
         first = chain[0]
         if first.seq == FIRST_SEQ and event.data["inputs"]["manifest"] != first.previous:
@@ -262,7 +263,7 @@ def _redecide(decide: Decide) -> Recompute:
         engine = event.data["engine"]
         if engine != ENGINE_VERSION:
             raise CannotVerify(f"decided by engine {engine}; this build has {ENGINE_VERSION}")
-        placement = decide(inputs_of(event.data, blob))
+        placement = decide(inputs_of(event.data, blobs))
         return {**event.data, "placement": placement_data(placement)}
 
     return recompute

@@ -28,6 +28,7 @@ OPERATOR_COMMANDS = {
     "explain",
     "ledger",
     "live",
+    "refresh",
     "signals",
     "worker",
 }

@@ -39,3 +39,5 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # A line for each request would drown what a refresh has to say.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

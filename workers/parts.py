@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from activities.refresh import Signals
 from activities.world import WorldReader
 from domain.forecast import Forecast
 from domain.policy import Policy
-from domain.ports import ComputeBackend, Ledger, PriceFeed, Room, SignalProvider, SignalStore
+from domain.ports import (
+    ComputeBackend,
+    Ledger,
+    PriceFeed,
+    Room,
+    SignalHistory,
+    SignalStore,
+)
 from domain.regions import RegionCatalogue
 from workers.settings import Settings
 
@@ -23,25 +31,22 @@ class Parts:
     signals: SignalStore
     ledger: Ledger
     room: Room
-    provider: SignalProvider
+    refresher: Signals
+    """Asks the providers; the activity of it, and what other clocks call."""
+    history: SignalHistory
+    """What was observed: beside the signal store, or the store itself."""
     prices: PriceFeed
     compute: ComputeBackend
     world: WorldReader
-
-    @property
-    def zones(self) -> tuple[str, ...]:
-        """Grid zones of the regions that the policy enables, sorted."""
-        zones = {self.catalogue.get(region).grid_zone for region in self.policy.regions}
-        return tuple(sorted(zone for zone in zones if zone))
+    close: Callable[[], Awaitable[None]]
+    """Close connections to providers. Those of stores end with the process."""
 
     def steering_forecasts(self) -> Mapping[str, Forecast]:
         """The newest forecast of the signal that steers, by enabled region."""
-        by_zone = {
-            item.zone: item
-            for item in self.signals.forecasts()
-            if item.signal is self.policy.steering_signal
-        }
+        steering = self.policy.steering_signal
+        by_zone = {item.zone: item for item in self.signals.forecasts() if item.signal is steering}
         zones = {
-            region: self.catalogue.get(region).grid_zone or "" for region in self.policy.regions
+            region: self.catalogue.get(region).zone(steering) or ""
+            for region in self.policy.regions
         }
         return {region: by_zone[zone] for region, zone in zones.items() if zone in by_zone}

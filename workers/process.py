@@ -15,7 +15,6 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from activities.decisions import Decisions
 from activities.manifests import Manifests
 from activities.records import Records
-from activities.refresh import Signals
 from activities.runs import Runs
 from activities.settle import Settle
 from activities.watch import Watch
@@ -49,6 +48,7 @@ async def running(client: Client, parts: Parts) -> AsyncIterator[None]:
     polling = workers(client, parts)
     settings = parts.settings.worker
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(parts.close)
         for worker in polling:
             await stack.enter_async_context(worker)
         if settings.health_port:
@@ -72,7 +72,6 @@ def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
     decisions = Decisions(parts.world, parts.ledger, parts.room, manifests)
     records = Records(parts.ledger)
     runs = Runs(parts.compute, parts.world, parts.ledger, manifests)
-    signals = Signals(parts.provider, parts.signals, parts.zones)
     settle = Settle(parts.ledger, parts.signals, parts.room)
     watch = Watch(parts.compute, client)
     run_steps: list[Callable[..., Any]] = [runs.dispatch_run, runs.describe_run, runs.terminate_run]
@@ -116,7 +115,7 @@ def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
             client,
             task_queue=Queue.SIGNALS,
             workflows=[RefreshSignals, SettleLedger, WatchRegion],
-            activities=[signals.refresh_signals, settle.settle_ledger, watch.watch_region],
+            activities=[parts.refresher.refresh_signals, settle.settle_ledger, watch.watch_region],
             # Every region's watch holds a slot for good.
             max_concurrent_activities=len(parts.policy.regions) + ACTIVITIES_AT_ONCE,
             graceful_shutdown_timeout=grace,

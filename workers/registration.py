@@ -75,7 +75,7 @@ async def register_schedules(
             RefreshSignals.run,
             id=REFRESH_SCHEDULE,
             task_queue=Queue.SIGNALS,
-            execution_timeout=max(timedelta(seconds=30), refresh_every * 0.8),
+            execution_timeout=max(timedelta(seconds=30), refresh_every * 0.9),
         ),
         refresh_every,
         "carbon signals; decisions read their age, so a missed refresh is never made up late",

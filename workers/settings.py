@@ -11,20 +11,10 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FilePath,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, FilePath, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,78 +24,27 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from activities.carbon.trace import SHIPPED_FILES, ForecastModel
 from domain.errors import InvalidSettings, Problem
-from domain.forecast import Signal
-from domain.manifest import Duration
 from domain.problems import problems_of
+from workers.sections import (
+    EnvironmentSecretsSettings,
+    Every,
+    HistorySettings,
+    NoHistorySettings,
+    ReclaimSettings,
+    SecretsSettings,
+    SignalSettings,
+    SqliteSettings,
+    StoreSettings,
+    TraceSettings,
+    WorkerSettings,
+)
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 PREFIX = "LOWTIDE_"
 
 NO_SETTINGS = frozenset({"config", "job", "attempt", "region", "checkpoint_uri", "output_uri"})
 """The file that holds settings, and what a run is told of itself: its program may call us too."""
-
-Every = Annotated[Duration, Field(gt=timedelta(0))]
-TraceFile = Annotated[
-    FilePath | None, BeforeValidator(lambda value: None if value == "" else value)
-]
-"""A file, or "" to leave the signal out."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TraceSettings(_Section):
-    """Which trace is replayed, and how it lies on the clock."""
-
-    average: TraceFile = SHIPPED_FILES[Signal.AVERAGE]
-    """CSV of average intensities: ``time`` and one column a zone; "" for none."""
-    marginal: TraceFile = SHIPPED_FILES[Signal.MARGINAL]
-    hour_s: float = Field(default=3600.0, gt=0)
-    """Seconds on the clock for one trace hour; 2 in the demo."""
-    trace_at: AwareDatetime | None = None
-    """Trace instant at which the replay starts; the same day and hour of the trace's year when
-    left out."""
-    forecast: ForecastModel = ForecastModel.PERSISTENCE
-    horizon_hours: int = Field(default=48, ge=1, le=168)
-
-    @property
-    def paced(self) -> bool:
-        """Whether someone set ``hour_s``; else a state folder keeps the pace that it has."""
-        return "hour_s" in self.model_fields_set
-
-    @model_validator(mode="after")
-    def _one_signal(self) -> Self:
-        if self.average is None and self.marginal is None:
-            raise ValueError("a file for average, marginal or both")
-        return self
-
-
-class ReclaimSettings(_Section):
-    """Reclaims that the local backend injects: for Spot runs of matching jobs only."""
-
-    pattern: str
-    """Shell pattern of workflow ids, as ``job-default-align-*``."""
-    attempts: int = Field(default=1, ge=1)
-    """How many of a job's first runs are taken back."""
-    after_s: float = Field(gt=0)
-    grace_s: float = Field(default=2.0, ge=0)
-
-
-class WorkerSettings(_Section):
-    """The worker process."""
-
-    max_cached_workflows: int = Field(default=500, ge=1)
-    """Sleeping workflows beyond this are evicted and replayed at wake (some 70 KiB each)."""
-    dispatches_per_second: float = Field(default=20.0, gt=0)
-    """Rate limit of the dispatch queue, over all workers."""
-    graceful_shutdown: Duration = Field(default="30s", validate_default=True)
-    """How long running activities may go on after SIGTERM; keep the pod's grace above it."""
-    health_port: int = Field(default=0, ge=0, le=65535)
-    """Port of the health endpoint; 0 switches it off."""
-    health_host: str = "127.0.0.1"
 
 
 class Settings(BaseSettings):
@@ -121,9 +60,15 @@ class Settings(BaseSettings):
     regions: FilePath = POLICIES / "regions.csv"
     prices: FilePath = POLICIES / "prices.csv"
     egress: FilePath = POLICIES / "egress.csv"
+    region_overrides: FilePath | None = None
+    """CSV of ``id`` and any of the catalogue's columns: replaces those cells of ``regions``."""
     refresh_every: Every = Field(default="5m", validate_default=True)
     settle_every: Every = Field(default="1h", validate_default=True)
+    signals: SignalSettings = SignalSettings()
     trace: TraceSettings = TraceSettings()
+    store: StoreSettings = SqliteSettings()
+    history: HistorySettings = NoHistorySettings()
+    secrets: SecretsSettings = EnvironmentSecretsSettings()
     reclaims: tuple[ReclaimSettings, ...] = ()
     worker: WorkerSettings = WorkerSettings()
     log_format: Literal["console", "json"] = "console"
@@ -141,6 +86,13 @@ class Settings(BaseSettings):
         """Arguments, then environment, then the TOML file."""
         del env_settings, dotenv_settings, file_secret_settings
         return init_settings, _Environment(settings_cls), _toml(settings_cls)
+
+    @model_validator(mode="after")
+    def _no_keys_in_productions_environment(self) -> Self:
+        in_production = self.store.kind == "dynamodb" and self.signals.source == "live"
+        if in_production and self.secrets.kind == "environment":
+            raise ValueError("secrets.kind vault where store.kind is dynamodb")
+        return self
 
     @property
     def database(self) -> Path:
@@ -162,8 +114,14 @@ def load_settings(**arguments: Any) -> Settings:
 
 
 def _variable(field: str) -> str:
-    """``trace.hour_s`` as it is called in the environment."""
-    return PREFIX + field.upper().replace(".", "__")
+    """``trace.hour_s`` as it is called in the environment.
+
+    Where a section has kinds, Pydantic names the kind between section and field.
+    """
+    section, *rest = field.split(".")
+    if section in {"store", "history", "secrets"} and len(rest) > 1:
+        rest = rest[1:]
+    return PREFIX + "__".join([section, *rest]).upper()
 
 
 class _Environment(EnvSettingsSource):

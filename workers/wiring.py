@@ -5,17 +5,18 @@ It is also the one door through which operators' commands reach the worker's sid
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from activities.carbon.trace import Replay, Trace, TraceProvider, read_trace
 from activities.compute.local import LocalCompute, Reclaims
+from activities.history.best_effort import BestEffortHistory
 from activities.prices.static import StaticPrices
+from activities.refresh import Signals
 from activities.stores.bundle import read_bundle
+from activities.stores.dynamodb import DynamoStore
+from activities.stores.dynamodb_table import Table, connect
 from activities.stores.sqlite import SqliteStore
 from activities.world import WorldReader
 from domain import settlement_record
@@ -25,17 +26,22 @@ from domain.energy import METHODOLOGY
 from domain.forecast import Signal
 from domain.ledger import EventKind
 from domain.manifest import Flexibility, JobManifest
+from domain.messages import RefreshReport
 from domain.placement import decide
-from domain.policy import parse_policy
+from domain.policy import Policy, parse_policy
+from domain.ports import SignalStore
 from domain.prices import parse_prices
-from domain.regions import parse_catalogue
+from domain.regions import RegionCatalogue, parse_catalogue, with_overrides
 from domain.room import RoomView
 from domain.verify import VerifyReport, verify_ledger
 from workers.devserver import DevServer, DevServerFailed, dev_server
+from workers.histories import history_of
 from workers.logs import configure
 from workers.parts import Parts
 from workers.process import running, serve, set_up
-from workers.settings import POLICIES, Settings, TraceSettings, load_settings
+from workers.sections import DynamoDbSettings, SqliteSettings
+from workers.settings import POLICIES, Settings, load_settings
+from workers.signal_feed import SignalFeed, live_feed, trace_feed
 
 __all__ = [
     "POLICIES",
@@ -48,13 +54,12 @@ __all__ = [
     "load_parts",
     "load_parts_here",
     "open_bundle",
+    "refresh_once",
     "running",
     "serve",
     "set_up",
     "verify",
 ]
-
-HOUR_S = 3600.0
 
 
 def load_parts(**settings: Any) -> Parts:
@@ -69,29 +74,28 @@ def load_parts(**settings: Any) -> Parts:
 
 
 def load_parts_here() -> Parts | None:
-    """The parts, if this machine's state folder holds a store; ``None`` where it does not."""
+    """The parts, if this machine has a store at hand; ``None`` where it has none."""
     loaded = load_settings()
-    if not loaded.database.exists():
+    if loaded.store.kind == "sqlite" and not loaded.database.exists():
         return None
     configure(loaded)
     return build(loaded)
 
 
 def build(settings: Settings) -> Parts:
-    """Wire the embedded product.
+    """Wire the product as the settings say.
 
     Raises:
         DomainError: the policy, the catalogue or a price table is not as it should be.
-        ActivityFault: the trace cannot be read.
+        ActivityFault: the trace cannot be read, or a provider cannot be used so.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    catalogue = parse_catalogue(settings.regions.read_text())
+    catalogue = parse_catalogue(_catalogue_text(settings))
     policy = parse_policy(settings.policy.read_text(), catalogue)
     prices = StaticPrices(parse_prices(settings.prices.read_text(), settings.egress.read_text()))
-    store = SqliteStore(settings.database)
-    traces = _traces(settings.trace)
-    replay = _replay(settings, traces)
-    provider = TraceProvider(traces, replay, settings.trace.forecast, settings.trace.horizon_hours)
+    store = _store(settings)
+    feed = _feed(settings, catalogue, policy, store)
+    history = history_of(settings.history, settings.secrets)
+    zones = {zone for signal in Signal for zone in catalogue.zones(signal, policy.regions)}
     compute = LocalCompute(
         settings.state_dir / "runs",
         reclaims=tuple(
@@ -99,7 +103,6 @@ def build(settings: Settings) -> Parts:
             for item in settings.reclaims
         ),
     )
-    world = WorldReader(store, prices, policy, catalogue, METHODOLOGY, replay.time_scale)
     return Parts(
         settings=settings,
         policy=policy,
@@ -107,11 +110,45 @@ def build(settings: Settings) -> Parts:
         signals=store,
         ledger=store,
         room=store,
-        provider=provider,
+        refresher=Signals(
+            feed.provider,
+            store,
+            sorted(zones),
+            BestEffortHistory(history) if history else None,
+        ),
+        history=history or store,
         prices=prices,
         compute=compute,
-        world=world,
+        world=WorldReader(store, prices, policy, catalogue, METHODOLOGY, feed.time_scale),
+        close=feed.close,
     )
+
+
+def _catalogue_text(settings: Settings) -> str:
+    text = settings.regions.read_text()
+    if settings.region_overrides is None:
+        return text
+    return with_overrides(text, settings.region_overrides.read_text())
+
+
+def _store(settings: Settings) -> SqliteStore | DynamoStore:
+    match settings.store:
+        case SqliteSettings():
+            settings.state_dir.mkdir(parents=True, exist_ok=True)
+            return SqliteStore(settings.database)
+        case DynamoDbSettings() as own:
+            url = None if own.endpoint_url is None else str(own.endpoint_url)
+            home = connect(own.region, url)
+            near = connect(own.signals_region, url) if own.signals_region else home
+            return DynamoStore(Table(near, own.signals_table), Table(home, own.ledger_table))
+
+
+def _feed(
+    settings: Settings, catalogue: RegionCatalogue, policy: Policy, store: SignalStore
+) -> SignalFeed:
+    if settings.signals.source == "live":
+        return live_feed(settings, catalogue, policy, store)
+    return trace_feed(settings)
 
 
 def inputs_for(parts: Parts, manifest: JobManifest, now: datetime) -> DecisionInputs:
@@ -129,6 +166,14 @@ def inputs_for(parts: Parts, manifest: JobManifest, now: datetime) -> DecisionIn
     return replace(inputs, room=view)
 
 
+async def refresh_once(parts: Parts) -> RefreshReport:
+    """One refresh by a clock outside Temporal, and close what it opened."""
+    try:
+        return await parts.refresher.refresh(datetime.now(UTC))
+    finally:
+        await parts.close()
+
+
 def verify(ledger: Auditable) -> VerifyReport:
     """Recompute a ledger whole, with this build's decisions and accounting."""
     return verify_ledger(
@@ -141,49 +186,3 @@ def verify(ledger: Auditable) -> VerifyReport:
 def open_bundle(path: Path) -> Auditable:
     """An exported ledger. Raises ``BundleUnreadable``."""
     return read_bundle(path)
-
-
-def _traces(settings: TraceSettings) -> Mapping[Signal, Trace]:
-    files = {Signal.AVERAGE: settings.average, Signal.MARGINAL: settings.marginal}
-    return {signal: read_trace(path) for signal, path in files.items() if path is not None}
-
-
-def _replay(settings: Settings, traces: Mapping[Signal, Trace]) -> Replay:
-    """How the trace lies on the clock; decided once for a state folder and kept there, so that
-    a restart goes on in the same trace hour, and every command there at the same pace.
-    """
-    kept = settings.state_dir / "replay.json"
-    if kept.exists():
-        data = json.loads(kept.read_text())
-        if data["hour_s"] == settings.trace.hour_s or not settings.trace.paced:
-            return Replay(
-                datetime.fromisoformat(data["clock_at"]),
-                datetime.fromisoformat(data["trace_at"]),
-                data["hour_s"],
-            )
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    if settings.trace.hour_s != HOUR_S:
-        now = datetime.now(UTC).replace(microsecond=0)
-    start = next(iter(traces.values())).start
-    trace_at = settings.trace.trace_at or _same_day_of(start, now)
-    _write(
-        kept,
-        {
-            "clock_at": now.isoformat(),
-            "trace_at": trace_at.isoformat(),
-            "hour_s": settings.trace.hour_s,
-        },
-    )
-    return Replay(now, trace_at, settings.trace.hour_s)
-
-
-def _same_day_of(start: datetime, now: datetime) -> datetime:
-    """The trace's hour at this time of this day of the year (29 February: the day before)."""
-    day = 28 if (now.month, now.day) == (2, 29) else now.day
-    return start.replace(month=now.month, day=day, hour=now.hour)
-
-
-def _write(path: Path, data: Mapping[str, object]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data, indent=1))
-    partial.replace(path)

@@ -29,10 +29,20 @@ from domain.messages import (
 from domain.steps import Queue, Step
 from workflows import narrate
 
+_NO_RETRY_MENDS = ["ChainBroken", "StepTooLarge"]
+"""Other events hold a step's place in its chain, or no store takes it in one piece. The job fails,
+so that a person sees it and may run it again, which goes on behind what stands there; retried
+without an end, it would hang unseen past its deadline.
+
+Not so ``ManifestUnknown`` and ``UnknownJob``. Content and rows are never taken away: a worker that
+does not find them was given another store, or is of another build while one replaces the other.
+That passes, and must not fail every job that wakes meanwhile."""
+
 _STEADY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
+    non_retryable_error_types=_NO_RETRY_MENDS,
 )
 """Without an end: the record must be written, whenever the store is back."""
 
@@ -40,7 +50,7 @@ _SUBMIT = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=1),
-    non_retryable_error_types=["ResidencyViolation", "SpecConflict"],
+    non_retryable_error_types=["ResidencyViolation", "SpecConflict", *_NO_RETRY_MENDS],
 )
 """Bounded by the caller's patience: a region that does not answer is left for another. What no
 retry can mend is named: where the job may not run, and a run's name that is taken."""

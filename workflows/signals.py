@@ -22,9 +22,11 @@ class RefreshSignals:
             Step.REFRESH_SIGNALS,
             result_type=RefreshReport,
             task_queue=Queue.SIGNALS,
-            start_to_close_timeout=timedelta(minutes=2),
+            # Providers that are down take their whole budget, some four minutes, to be given up.
+            start_to_close_timeout=timedelta(seconds=250),
+            heartbeat_timeout=timedelta(seconds=30),
             # The next refresh comes soon anyway: a stale answer to an old question is worthless.
-            schedule_to_close_timeout=timedelta(minutes=4),
+            schedule_to_close_timeout=timedelta(seconds=265),
             retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
         )
         return report

@@ -24,7 +24,8 @@ MIN_HOURS = 24
 HORIZON_HOURS = 48
 
 MAX_HOLE_HOURS = 3
-"""A hole of up to this is bridged by the hour before it; a longer one ends the series."""
+"""A hole of up to this is bridged by the hour before it, at the very beginning by the hour after;
+a longer one ends the series."""
 
 MIN_COVER_S = 1800.0
 """An hour counts as observed when at least this much of it was."""
@@ -120,6 +121,10 @@ def project(
     if newest + HOUR < now - max_age:
         raise AnswerRefused(f"nothing was observed since {newest + HOUR:%Y-%m-%dT%H:%MZ}")
     run = _newest_run(hours, newest)
+    missing = min_hours - len(run)
+    if 0 < missing <= MAX_HOLE_HOURS:
+        # A provider's trailing day lacks what is not published yet: 23 hours tell as much as 24.
+        run = [run[0]] * missing + run
     if len(run) < min_hours:
         raise AnswerRefused(f"{len(run)} hours were observed in a row; {min_hours} are needed")
     start = _hour(now)

@@ -64,8 +64,8 @@ class WattTime:
             horizon_hours: up to 72.
             min_horizon_hours: a forecast that covers less is refused.
             stale_after: a forecast issued longer ago is refused.
-            pace: how often ``fetch`` is called, and what of the past it brings: for a stand-in none,
-                as two providers' observations of one zone are two measures.
+            pace: how often ``fetch`` is called, and what of the past it brings. A stand-in brings
+                none: two providers' observations of one zone are two measures.
 
         Raises:
             ProviderMisconfigured: a horizon that is not offered.

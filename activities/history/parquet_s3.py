@@ -28,10 +28,10 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
+from activities.contention import tries
 from activities.errors import HistoryFault
 from activities.history.aws import told
 from activities.history.points import LONGEST_STEP, last_of_each, overlapping, readable
-from activities.stores.dynamodb_table import tries
 from domain.forecast import Observation, Signal
 
 SCHEMA = pa.schema(

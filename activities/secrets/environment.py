@@ -11,6 +11,7 @@ VARIABLES: Mapping[SecretName, str] = {
     SecretName.ELECTRICITY_MAPS_KEY: "ELECTRICITY_MAPS_API_KEY",
     SecretName.WATTTIME_USER: "WATTTIME_USER",
     SecretName.WATTTIME_PASSWORD: "WATTTIME_PASSWORD",
+    SecretName.INFLUXDB_TOKEN: "INFLUXDB_TOKEN",
 }
 """WattTime's are the names that its own SDK reads."""
 

@@ -37,6 +37,7 @@ PLACES: Mapping[SecretName, tuple[str, str]] = {
     SecretName.ELECTRICITY_MAPS_KEY: ("electricity-maps", "api_key"),
     SecretName.WATTTIME_USER: ("watttime", "user"),
     SecretName.WATTTIME_PASSWORD: ("watttime", "password"),
+    SecretName.INFLUXDB_TOKEN: ("influxdb", "token"),
 }
 """(path below the prefix, field)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,9 @@ class ExportedLedger:
         """(recorded hash, stored canonical bytes) of one chain, in the bundle's order."""
         return tuple(self._events.get(job, ()))
 
-    def blob(self, sha256: str) -> bytes | None:
-        """The content brought under a hash."""
-        return self._blobs.get(sha256)
+    def blobs(self, hashes: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents brought under some hashes, of those that there are."""
+        return {sha256: self._blobs[sha256] for sha256 in hashes if sha256 in self._blobs}
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take in a line after the first.

@@ -8,7 +8,7 @@ switch made on purpose, when the old one is fenced off.
 ========  =========================  ======================  ======================================
 table     pk                         sk                      item
 ========  =========================  ======================  ======================================
-signals   forecasts#SHARD            ZONE|SIGNAL             newest forecast; the only kind with TTL
+signals   forecasts#SHARD            ZONE|SIGNAL             forecast; the only kind with TTL
 signals   revision                   forecasts               changes with any forecast
 signals   observed#ZONE|SIGNAL       start                   one observation
 signals   observed                   longest-step            how far back one may begin
@@ -41,7 +41,11 @@ commit of a decision        4, of which 2 for the blob of the room that it saw; 
                             a refresh also brings 600 forecasts: 6 to look for them, 24 to write
 admission of a job          4
 other commits               2
-settlement pass             8 for each of three lists, 1 for open roots, and what is to be done
+settlement pass             8 for each of three lists, 1 for open roots, and what is to be done:
+settlement of a job         3 for its chain and commit, 2 for each series of observations, 2 for
+                            the blob of these, 7 for its decision's inputs of 600 forecasts, or 1
+                            where this process holds those of an earlier one
+root                        8 at most, and 1 for each 25 chains that moved
 ==========================  ====================================================================
 
 Limits: a claim touches 40 UTC days at most, an event has 390 KB at most. Infrastructure makes the

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
+from activities.contention import tries
 from activities.errors import StepTooLarge, StoreContended
 from activities.stores.dynamodb_blobs import Blobs
 from activities.stores.dynamodb_claims import DayChange, day_changes
@@ -36,7 +37,6 @@ from activities.stores.dynamodb_table import (
     Table,
     key_of,
     keyed,
-    tries,
 )
 from domain.chain import first_try, require_next_place
 from domain.errors import ChainBroken, ManifestConflict, RoomTaken, UnknownJob
@@ -160,7 +160,15 @@ class DynamoLedger:
 
     def blob(self, sha256: str) -> bytes | None:
         """The content stored under a hash. One request, unless this process holds it."""
-        return self._blobs.read([sha256]).get(sha256)
+        return self.blobs([sha256]).get(sha256)
+
+    def blobs(self, hashes: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents that are there of those hashes.
+
+        One request for 100 of them, and one for 100 further parts of those over 390 KB; none for
+        what this process holds.
+        """
+        return self._blobs.read(hashes)
 
     # ── roots ────────────────────────────────────────────────────────────────────────────────
 
@@ -195,6 +203,11 @@ class DynamoLedger:
         )
         self._append(root, item)
         self._close_root(root)
+
+    def newest_root(self) -> Root | None:
+        """The root that the next one must follow. Two requests, and more for many heads."""
+        newest = self._table.last(_ROOTS)
+        return None if newest is None else self._with_heads([newest])[0]
 
     def roots(self) -> tuple[Root, ...]:
         """All roots, in order. One request for each MB of them and for 100 lists of heads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from activities.contention import tries
 from activities.errors import StoreContended
 from activities.stores.dynamodb_claims import (
     HOURS_A_DAY,
@@ -14,7 +15,7 @@ from activities.stores.dynamodb_claims import (
     reserved,
 )
 from activities.stores.dynamodb_jobs import EXPIRING, read_list, read_row, writes
-from activities.stores.dynamodb_table import Cancelled, Table, stamp, tries
+from activities.stores.dynamodb_table import Cancelled, Table, stamp
 from domain.capacity import CapacityType
 from domain.room import MICRO, Reserved, RoomView
 

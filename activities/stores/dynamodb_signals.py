@@ -1,10 +1,11 @@
-"""Signals in DynamoDB: the newest forecast of each zone and signal, and every observation.
+"""Signals in DynamoDB: one forecast for each zone and signal, and every observation.
 
 The table may be a global one, written in more regions than one, where the last writer of an item
-wins. A condition holds within a region: there no older forecast ever replaces a newer one. Across
-regions it may, within the second or so that replication takes, until the next refresh. The revision
-is random and no counter, of which two regions could reach the same number with other forecasts. It
-may reach a region before its forecasts do: a decision there then sees those of a refresh earlier.
+wins. A condition holds within a region: there no forecast ever replaces one that its provider
+issued later. Across regions it may, within the second or so that replication takes, until the next
+refresh. The revision is random and no counter, of which two regions could reach the same number
+with other forecasts. It may reach a region before its forecasts do: a decision there then sees
+those of a refresh earlier.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from activities.contention import tries
 from activities.errors import StoreContended
 from activities.stores.dynamodb_table import (
+    ABSENT,
     PARTITION,
     SHARDS,
     SORT,
@@ -31,9 +34,8 @@ from activities.stores.dynamodb_table import (
     keyed,
     shard_of,
     stamp,
-    tries,
 )
-from domain.forecast import Forecast, Observation, Signal
+from domain.forecast import Forecast, Observation, Signal, one_of_each
 
 KEPT_AFTER_END = timedelta(days=7)
 """How long a forecast outlives its horizon, so that people see what went stale."""
@@ -43,6 +45,9 @@ FORECASTS_A_TRANSACTION = TRANSACTION_ITEMS - 1
 
 EXPIRES = "expires_epoch_s"
 """The attribute by which DynamoDB's TTL removes forecasts, and nothing else."""
+
+_WHAT_TELLS = PARTITION, SORT, "provider", "issued_at", "sha256"
+"""What of a forecast's item is read to tell whether another replaces it."""
 
 _REVISION = "revision", "forecasts"
 _LONGEST_STEP = "observed", "longest-step"
@@ -60,21 +65,16 @@ class DynamoSignals:
         self._longest_step_us = 0
 
     def put_forecasts(self, forecasts: Sequence[Forecast]) -> None:
-        """Keep each forecast unless one issued later is there already.
+        """Keep each forecast unless one of its provider, issued later, is there already.
 
-        For each 99 of them one request to read what is there, and one to write what is newer:
+        For each 99 of them one request to read what is there, and one to write what changes:
         14 for 300 zones of two signals, 7 where nothing is new.
 
         Raises:
             StoreContended: others were writing the same forecasts for too long.
         """
-        newest: dict[Key, Forecast] = {}
-        for item in forecasts:
-            held = newest.get(_forecast_key(item))
-            if held is None or item.issued_at >= held.issued_at:
-                newest[_forecast_key(item)] = item
-        for chunk in chunks(newest.items(), FORECASTS_A_TRANSACTION):
-            self._put_newer(dict(chunk))
+        for chunk in chunks(one_of_each(forecasts), FORECASTS_A_TRANSACTION):
+            self._put_forecasts({_forecast_key(item): item for item in chunk})
 
     def revision(self) -> int:
         """A number that changes whenever a forecast does. One request for one small item.
@@ -85,7 +85,7 @@ class DynamoSignals:
         return 0 if item is None else int(item["revision"])
 
     def forecasts(self) -> tuple[Forecast, ...]:
-        """The newest forecast of every (zone, signal), ordered by both.
+        """The forecast of every (zone, signal), ordered by both.
 
         ``SHARDS`` requests, more only where one shard is over 1 MB.
         """
@@ -139,22 +139,22 @@ class DynamoSignals:
                 found.append(Observation(zone, signal, begun, step, value, provider))
         return tuple(found)
 
-    def _put_newer(self, forecasts: Mapping[Key, Forecast]) -> None:
-        """Put those that are newer than what is there, and change the revision with them."""
+    def _put_forecasts(self, forecasts: Mapping[Key, Forecast]) -> None:
+        """Put those that replace what is there, and change the revision with them."""
         for _ in tries():
-            seen = self._signals.get_all(forecasts, (PARTITION, SORT, "issued_at", "sha256"))
+            seen = self._signals.get_all(forecasts, _WHAT_TELLS)
             there = {key_of(item): item for item in seen}
-            newer = [
+            changed = [
                 _forecast_put(key, item)
                 for key, item in forecasts.items()
                 if _replaces(item, there.get(key))
             ]
-            if not newer:
+            if not changed:
                 return
             revision = {":revision": secrets.randbits(_REVISION_BITS)}
             change = Update(_REVISION, "SET revision = :revision", values=revision)
             try:
-                self._signals.transact([change, *newer])
+                self._signals.transact([change, *changed])
             except Cancelled:
                 continue
             return
@@ -190,11 +190,12 @@ def expire_forecasts(table: Table) -> None:
 
 
 def _replaces(item: Forecast, there: Item | None) -> bool:
-    """Whether a forecast is newer than what stands there, or corrects it."""
+    """``Forecast.replaces`` for the item that stands there; not where that is the same."""
     if there is None:
         return True
-    issued_at, sha256 = str(there["issued_at"]), str(there["sha256"])
-    return stamp(item.issued_at) >= issued_at and item.sha256 != sha256
+    if item.sha256 == there["sha256"]:
+        return False
+    return bool(item.provider != there["provider"] or stamp(item.issued_at) >= there["issued_at"])
 
 
 def _forecast_put(key: Key, item: Forecast) -> Put:
@@ -202,13 +203,14 @@ def _forecast_put(key: Key, item: Forecast) -> Put:
     return Put(
         keyed(
             key,
+            provider=item.provider,
             issued_at=issued_at,
             sha256=item.sha256,
             body=item.canonical(),
             **{EXPIRES: int((item.end + KEPT_AFTER_END).timestamp())},
         ),
-        "attribute_not_exists(issued_at) OR issued_at <= :issued_at",
-        {":issued_at": issued_at},
+        f"{ABSENT} OR provider <> :provider OR issued_at <= :issued_at",
+        {":provider": item.provider, ":issued_at": issued_at},
     )
 
 

@@ -1,4 +1,4 @@
-"""One DynamoDB table: keys, plain values, requests in batches, transactions, patience.
+"""One DynamoDB table: keys, plain values, requests in batches, transactions.
 
 All that is untyped (boto3 has no types) and all that speaks of requests stands here; the stores
 above know items of plain values. Every read is strongly consistent.
@@ -6,8 +6,6 @@ above know items of plain values. Every read is strongly consistent.
 
 from __future__ import annotations
 
-import random
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
+from activities.contention import tries
 from activities.errors import StepTooLarge, StoreContended
 
 PARTITION, SORT = "pk", "sk"
@@ -38,10 +37,6 @@ ITEM_BYTES = 400 * 1024
 
 _BATCH_WRITES = 25
 _BATCH_READS = 100
-
-_TRIES = 10
-_FIRST_PAUSE_S = 0.025
-_LONGEST_PAUSE_S = 1.0
 
 _CONDITION = "ConditionalCheckFailed"
 _PASSING = frozenset({"TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"})
@@ -73,15 +68,6 @@ def connect(region: str, endpoint_url: str | None = None) -> Any:
 def shard_of(name: str) -> int:
     """Which of the ``SHARDS`` partitions of a list a name belongs to."""
     return zlib.crc32(name.encode()) % SHARDS
-
-
-def tries() -> Iterator[int]:
-    """Numbers of the tries that contention is worth, each after a longer pause with jitter."""
-    yield 0
-    for number in range(1, _TRIES):
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**number)
-        time.sleep(random.uniform(0, longest))  # noqa: S311 - no secret: when to try again
-        yield number
 
 
 def chunks(values: Iterable[T], size: int) -> Iterator[Sequence[T]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -144,11 +144,18 @@ class SqliteLedger(OnDatabase):
 
     def blob(self, sha256: str) -> bytes | None:
         """The content stored under a hash."""
+        return self.blobs([sha256]).get(sha256)
+
+    def blobs(self, hashes: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents stored under some hashes, of those that there are."""
         with self._database.read() as connection:
-            row = connection.execute(
-                "SELECT CAST(content AS BLOB) FROM blobs WHERE sha256 = ?", (sha256,)
-            ).fetchone()
-        return None if row is None else row[0]
+            # One parameter for all of them: SQLite takes a limited number.
+            rows = connection.execute(
+                "SELECT sha256, CAST(content AS BLOB) FROM blobs"
+                " WHERE sha256 IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(hashes)),),
+            ).fetchall()
+        return dict(rows)
 
     # ── roots ────────────────────────────────────────────────────────────────────────────────
 
@@ -164,8 +171,7 @@ class SqliteLedger(OnDatabase):
         """Append a root. Raises ``ChainBroken`` unless it follows the newest one."""
         heads = json.dumps([(head.job, head.seq, head.hash) for head in root.heads])
         with self._database.write() as transaction:
-            rows = transaction.execute("SELECT * FROM roots ORDER BY number DESC LIMIT 1")
-            require_next(root, next(map(_to_root, rows), None))
+            require_next(root, _newest_root(transaction))
             transaction.execute(
                 "INSERT INTO roots VALUES (?, ?, ?, ?, ?)",
                 (root.number, root.recorded_at.isoformat(), root.previous, root.merkle, heads),
@@ -174,6 +180,11 @@ class SqliteLedger(OnDatabase):
                 "UPDATE jobs SET rooted_seq = ? WHERE job = ?",
                 [(head.seq, head.job) for head in root.heads],
             )
+
+    def newest_root(self) -> Root | None:
+        """The root that the next one must follow."""
+        with self._database.read() as connection:
+            return _newest_root(connection)
 
     def roots(self) -> tuple[Root, ...]:
         """All roots, in order."""
@@ -277,6 +288,11 @@ def _put_blobs(transaction: sqlite3.Connection, blobs: Mapping[str, bytes]) -> N
         )
         if put.rowcount and hashlib.sha256(content).hexdigest() != sha256:
             raise ValueError(f"blob: the content's SHA-256 is not {sha256}")
+
+
+def _newest_root(connection: sqlite3.Connection) -> Root | None:
+    row = connection.execute("SELECT * FROM roots ORDER BY number DESC LIMIT 1").fetchone()
+    return None if row is None else _to_root(row)
 
 
 def _to_root(row: tuple[int, str, str, str, str]) -> Root:

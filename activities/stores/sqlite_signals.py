@@ -1,4 +1,4 @@
-"""Signals in SQLite: the newest forecast of each zone and signal, and every observation."""
+"""Signals in SQLite: one forecast for each zone and signal, and every observation."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from activities.stores.sqlite_database import EPOCH, MICROSECOND, OnDatabase, micros
-from domain.forecast import Forecast, Observation, Signal
+from domain.forecast import Forecast, Observation, Signal, one_of_each
 
 
 class SqliteSignals(OnDatabase):
     """The ``SignalStore`` port."""
 
     def put_forecasts(self, forecasts: Sequence[Forecast]) -> None:
-        """Keep each forecast unless one issued later is there already."""
+        """Keep each forecast unless one of its provider, issued later, is there already."""
         rows = [
             (item.zone, item.signal.value, micros(item.issued_at), item.canonical())
-            for item in forecasts
+            for item in one_of_each(forecasts)
         ]
         with self._database.write() as transaction:
             changed = transaction.executemany(
                 "INSERT INTO forecasts VALUES (?, ?, ?, ?) ON CONFLICT (zone, signal)"
                 " DO UPDATE"
                 " SET issued_at = excluded.issued_at, body = excluded.body"
-                " WHERE excluded.issued_at >= issued_at AND excluded.body <> body",
+                " WHERE excluded.body <> body AND (excluded.issued_at >= issued_at"
+                " OR json_extract(CAST(excluded.body AS TEXT), '$.provider')"
+                " <> json_extract(CAST(body AS TEXT), '$.provider'))",
                 rows,
             ).rowcount
             if changed > 0:
@@ -37,7 +39,7 @@ class SqliteSignals(OnDatabase):
         return int(revision)
 
     def forecasts(self) -> tuple[Forecast, ...]:
-        """The newest forecast of every (zone, signal), ordered by both."""
+        """The forecast of every (zone, signal), ordered by both."""
         with self._database.read() as connection:
             rows = connection.execute("SELECT body FROM forecasts ORDER BY zone, signal").fetchall()
         return tuple(Forecast.from_json(json.loads(body)) for (body,) in rows)

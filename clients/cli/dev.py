@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from clients.cli.fakes import carbon_fakes
 from clients.cli.output import EXIT_UNREACHABLE, command, fail, out
 from workers.wiring import DevServer, DevServerFailed, dev_server, load_parts, serve
 
 DEFAULT_PORT = 7233
+
+
+class Providers(StrEnum):
+    """Who tells of the grid."""
+
+    TRACE = "trace"
+    LIVE = "live"
+    FAKE = "fake"
 
 
 @asynccontextmanager
@@ -42,26 +53,44 @@ async def dev(
             help="Seconds for one hour of the replayed grid trace; 3600, or as --state has it.",
         ),
     ] = None,
+    providers: Annotated[
+        Providers | None,
+        typer.Option(
+            help="Who tells of the grid: the trace, live accounts, or fakes of both providers whose"
+            " failures you control. As LOWTIDE_SIGNALS__SOURCE has it, when left out."
+        ),
+    ] = None,
 ) -> None:
     """Run the whole product on this machine until Ctrl-C.
 
     Temporal's dev server, the refresh and settlement schedules, and a worker.
     Jobs run as processes on this machine that stand in for the regions; the grid is a replayed
-    trace of real European data. All state stays under --state: stop it with jobs deferred, start
-    it again, and nothing is lost.
+    trace of real European data, unless --providers says otherwise. All state stays under
+    --state: stop it with jobs deferred, start it again, and nothing is lost.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    pace = {} if trace_hour is None else {"trace": {"hour_s": trace_hour}}
-    parts = load_parts(state_dir=state, **pace)
-    async with local_server(state, port, ui_port) as server:
+    async with AsyncExitStack() as stack:
+        told: dict[str, Any] = {} if trace_hour is None else {"trace": {"hour_s": trace_hour}}
+        manual = ""
+        if providers is Providers.FAKE:
+            fakes = await stack.enter_async_context(carbon_fakes())
+            os.environ.update(fakes.environment)
+            told |= fakes.settings
+            manual = fakes.manual()
+        elif providers is not None:
+            told["signals"] = {"source": providers.value}
+        parts = load_parts(state_dir=state, **told)
+        server = await stack.enter_async_context(local_server(state, port, ui_port))
         out.print(f"Temporal      {server.address}")
         out.print(f"Temporal UI   {server.ui_url}/namespaces/default/workflows")
         out.print(f"state         {state}")
         if port != DEFAULT_PORT:
             out.print(f"other shells  export TEMPORAL_ADDRESS={server.address}")
+        if manual:
+            out.print(manual, soft_wrap=True)
         out.print("submit a job  lowtide submit examples/manifest.yaml --wait")
         out.print("Ctrl-C stops it; nothing is lost.")
         await serve(server.client, parts, stop)

@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
+from clients.cli.history import Place, bars, places_of, show_history
 from clients.cli.output import JsonOption, command, number, print_json, table, text, whole
 from domain.forecast import Forecast, Signal
 from domain.policy import Policy
 from workers.wiring import load_parts
 
-_BARS = "▁▂▃▄▅▆▇█"
-SPARK_STEPS = 24
+AHEAD = timedelta(hours=24)
+"""How far the view looks, or as far as the forecast goes."""
 
-
-def sparkline(values: tuple[float, ...]) -> str:
-    """One bar a value, lowest to highest over the series."""
-    low, high = min(values), max(values)
-    spread = (high - low) or 1.0
-    return "".join(_BARS[round((value - low) / spread * (len(_BARS) - 1))] for value in values)
+BARS = 8
 
 
 @command
@@ -29,62 +25,77 @@ async def signals(
     signal: Annotated[
         Signal | None, typer.Option(help="Only this signal; both when left out.")
     ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Only this region, as aws:eu-north-1; need not be enabled.")
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="What was observed over this long, as 24h or 14d, by day."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show each region's carbon intensity, now and next.
 
-    For each signal: now, the next 24 steps, state, age. A forecast older than the policy's
-    forecast_max_age is stale: no decision uses it.
+    For each signal: now, the next 24 hours in three-hour bars (or as far as the forecast goes), who
+    provided it, state, age. A forecast older than the policy allows its provider is stale: no
+    decision uses it. With --history: what was observed, from the history that the settings name
+    (LOWTIDE_HISTORY__KIND), else from the signal store.
     """
     parts = load_parts()
     now = datetime.now(UTC)
-    by_zone = {(item.zone, item.signal): item for item in parts.signals.forecasts()}
-    rows = []
-    for region in sorted(parts.policy.regions):
-        zone = parts.catalogue.get(region).grid_zone or ""
-        rows += [
-            _row(region, zone, kind, by_zone.get((zone, kind)), parts.policy, now)
-            for kind in ([signal] if signal else Signal)
-        ]
+    places = places_of(parts.policy, parts.catalogue, region, signal)
+    if history is not None:
+        show_history(parts.history, places, now, history, as_json=as_json)
+        return
+    newest = {(item.zone, item.signal): item for item in parts.signals.forecasts()}
+    rows = [
+        _row(place, newest.get((place.zone, place.signal)), parts.policy, now) for place in places
+    ]
     if as_json:
         print_json(rows)
         return
     columns = (
-        *(text("region"), text("zone"), whole("signal"), number("g/kWh"), whole("next 24 steps")),
-        *(whole("state"), number("age")),
+        *(text("region"), text("zone"), whole("signal"), number("g/kWh"), whole("next 24 h")),
+        *(text("provider"), whole("state"), number("age")),
     )
-    providers = sorted({str(row["provider"]) for row in rows if row["provider"]})
+    steering = parts.policy.steering_signal.value
+    told = f"{steering} steers" if any(row["provider"] for row in rows) else "nobody answered yet"
     table(
         "Carbon intensity",
         columns,
         ([row[column] for column in _SHOWN] for row in rows),
-        note="provided by " + (", ".join(providers) or "nobody yet: is a worker running?"),
+        note=f"{told}; the policy allows a forecast {_age(parts.policy.forecast_max_age)}"
+        + "".join(
+            f", {provider}'s {_age(limit)}"
+            for provider, limit in sorted(parts.policy.forecast_max_age_of.items())
+        ),
     )
 
 
-_SHOWN = ("region", "zone", "signal", "g_per_kwh", "next_24", "state", "age")
-_MORE = ("age_s", "issued_at", "provider", "step_s", "values")
+_SHOWN = ("region", "zone", "signal", "g_per_kwh", "next_24_h", "provider", "state", "age")
+_MORE = ("methodology", "issued_at", "age_s", "max_age_s", "step_s", "values")
 
 
-def _row(
-    region: str, zone: str, signal: Signal, found: Forecast | None, policy: Policy, now: datetime
-) -> dict[str, object]:
+def _row(place: Place, found: Forecast | None, policy: Policy, now: datetime) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys((*_SHOWN, *_MORE))
-    row |= {"region": region, "zone": zone, "signal": signal.value}
+    row |= {"region": place.region, "zone": place.zone, "signal": place.signal.value}
     if found is None:
         return row | {"state": "none"}
-    age = max(timedelta(0), now - found.issued_at)
-    index = int((now - found.start).total_seconds() // found.step_s)
-    ahead = found.values[max(0, index) : max(0, index) + SPARK_STEPS]
-    state = "fresh" if age <= policy.forecast_max_age and ahead else "stale"
+    age, max_age = max(timedelta(0), now - found.issued_at), policy.max_age(found.provider)
+    index = max(0, int((now - found.start).total_seconds() // found.step_s))
+    ahead = found.values[index : index + int(AHEAD.total_seconds() // found.step_s)]
     return row | {
-        "state": state,
+        "state": "fresh" if age <= max_age and found.at(now) is not None else "stale",
         "age": _age(age),
         "age_s": age.total_seconds(),
+        "max_age_s": max_age.total_seconds(),
         "issued_at": found.issued_at,
-        "provider": f"{found.provider} {found.methodology}",
-        "g_per_kwh": round(ahead[0], 1) if ahead else None,
-        "next_24": sparkline(ahead) if ahead else None,
+        "provider": found.provider,
+        "methodology": found.methodology,
+        "g_per_kwh": round(ahead[0]) if ahead else None,
+        "next_24_h": bars(ahead, BARS) if ahead else None,
         "values": list(ahead),
         "step_s": found.step_s,
     }
@@ -93,7 +104,9 @@ def _row(
 def _age(age: timedelta) -> str:
     if age < timedelta(minutes=2):
         return f"{age.total_seconds():.0f} s"
-    return f"{age / timedelta(minutes=1):.0f} min" if age < timedelta(hours=3) else "hours"
+    if age < timedelta(hours=3):
+        return f"{age / timedelta(minutes=1):.0f} min"
+    return f"{age / timedelta(hours=1):.0f} h"
 
 
 @command

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.refresh import Signals, refresh
+from activities.refresh import Signals
 from activities.stores.sqlite import SqliteStore
 from domain.forecast import Forecast, Observation, Signal
 from domain.ports import ProviderAnswer, Refusal
@@ -52,8 +52,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 async def test_a_refresh_stores_what_came_and_tells_what_was_refused(store: SqliteStore) -> None:
     """A zone whose answer cannot be trusted keeps the forecast that it had."""
-    await refresh(Answering(), store, ("DE", "FR"), NOW)
-    report = await refresh(Answering("FR"), store, ("DE", "FR"), NOW + HOUR)
+    await Signals(Answering(), store, ("DE", "FR")).refresh(NOW)
+    report = await Signals(Answering("FR"), store, ("DE", "FR")).refresh(NOW + HOUR)
     assert (report.forecasts, report.observations) == (1, 1)
     assert report.refused == ("FR average: in lb/MWh",)
     issued = {item.zone: item.issued_at for item in store.forecasts()}
@@ -64,9 +64,9 @@ async def test_a_refresh_stores_what_came_and_tells_what_was_refused(store: Sqli
 
 async def test_a_refresh_may_come_twice(store: SqliteStore) -> None:
     """Several clocks may call it at once: the second changes nothing, not even the revision."""
-    await refresh(Answering(), store, ("DE",), NOW)
+    await Signals(Answering(), store, ("DE",)).refresh(NOW)
     before = store.revision(), store.forecasts()
-    await refresh(Answering(), store, ("DE",), NOW)
+    await Signals(Answering(), store, ("DE",)).refresh(NOW)
     assert (store.revision(), store.forecasts()) == before
 
 

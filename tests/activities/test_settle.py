@@ -1,84 +1,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from temporalio.testing import ActivityEnvironment
 
-from activities.settle import Settle
 from activities.stores.sqlite import SqliteStore
 from domain import settlement_record
 from domain.capacity import CapacityType
 from domain.decision import DecisionInputs
 from domain.forecast import Observation, Signal
-from domain.job import Cell, DecisionReason, Outcome, RunReport, RunState
+from domain.job import Outcome
 from domain.ledger import Draft, EventKind
-from domain.messages import AttemptRecord, SettlementReport
 from domain.ports import Commit
 from domain.room import RoomClaim, hour_of
 from domain.verify import verify_ledger
-from tests.domain.recorded import HOME, NOW, make_inputs, record_decision, stub_decide
-
-HOUR = timedelta(hours=1)
-LATER = NOW + 8 * HOUR
+from tests.activities.settling import HOUR, LATER, publish, ran, settle
+from tests.domain.recorded import HOME, NOW, make_inputs, stub_decide
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
     with SqliteStore(tmp_path / "lowtide.db") as opened:
         yield opened
-
-
-async def settle(
-    store: SqliteStore, at: datetime = LATER, signals: object = None
-) -> SettlementReport:
-    environment = ActivityEnvironment()
-    environment.info = replace(environment.info, started_time=at)
-    return await environment.run(Settle(store, signals or store, store).settle_ledger)  # type: ignore[arg-type]
-
-
-def ran(
-    store: SqliteStore,
-    inputs: DecisionInputs,
-    hours: float = 1,
-    outcome: Outcome = Outcome.SUCCEEDED,
-) -> str:
-    """A job that was planned at NOW and ran from NOW + 3 h."""
-    job, start = inputs.manifest.workflow_id, NOW + 3 * HOUR
-    store.admit(job, inputs.manifest.canonical(), "e1", rerun=False)
-    record_decision(store, inputs, 1, DecisionReason.PLAN)
-    attempt = AttemptRecord(
-        attempt=1,
-        cell=Cell(region=HOME, capacity_type=CapacityType.ON_DEMAND, start=start),
-        submitted_at=start,
-        report=RunReport(
-            run=f"{job}-a1",
-            region=HOME,
-            workflow_id=job,
-            state=RunState(outcome.value.lower()),
-            started_at=start,
-            ended_at=start + hours * HOUR,
-        ),
-    )
-    drafts = (
-        Draft(EventKind.ATTEMPT, start + HOUR, attempt.model_dump(mode="json")),
-        Draft(EventKind.COMPLETION, start + HOUR, {"outcome": outcome.value}),
-    )
-    store.commit(Commit(job, 2, drafts, outcome=outcome, last_attempt=1))
-    return job
-
-
-def publish(store: SqliteStore, hours: int, level: float = 400.0) -> None:
-    """Germany's average, hourly from NOW on."""
-    store.put_observations(
-        [
-            Observation("DE", Signal.AVERAGE, NOW + n * HOUR, 3600.0, level, "trace")
-            for n in range(hours)
-        ]
-    )
 
 
 def settlements(store: SqliteStore, job: str) -> list[dict[str, object]]:

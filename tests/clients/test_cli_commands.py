@@ -15,7 +15,7 @@ from tests.clients.site import SOON, Site, wait_for
 
 COMMANDS = (
     *("dev", "demo", "worker", "submit", "list", "show", "explain", "run-now", "cancel"),
-    *("change-deadline", "signals", "regions", "ledger"),
+    *("change-deadline", "signals", "regions", "refresh", "ledger"),
 )
 LEDGER_COMMANDS = ("show", "verify", "export")
 
@@ -170,7 +170,7 @@ class TestOperators:
         done = site.run("signals")
         assert_fits(done.stdout)
         assert done.stderr == ""
-        assert "provided by trace perfect" in done.stdout
+        assert "average steers; the policy allows a forecast 10 s" in done.stdout
         rows = site.json("signals", "--signal", "average")
         assert [row["region"] for row in rows] == [
             "aws:eu-central-1",
@@ -179,7 +179,35 @@ class TestOperators:
         ]
         assert {row["state"] for row in rows} == {"fresh"}
         assert [row["g_per_kwh"] for row in rows] == [400, 40, 80]
-        assert all(len(row["values"]) == 24 and row["age_s"] < 10 for row in rows)
+        assert {(row["provider"], row["methodology"]) for row in rows} == {("trace", "perfect")}
+        assert all(row["values"] and row["age_s"] < 10 for row in rows)
+
+    def test_what_was_observed(self, site: Site) -> None:
+        """By day for people, point by point as JSON; a span that makes no sense is told."""
+        done = site.run("signals", "--history", "10m", "--region", "aws:eu-north-1")
+        assert_fits(done.stdout)
+        assert "aws:eu-north-1 average" in done.stdout
+        points = site.json("signals", "--history", "10m", "--signal", "average")
+        assert {point["region"] for point in points} >= {"aws:eu-central-1", "aws:eu-north-1"}
+        assert {point["provider"] for point in points} == {"trace"}
+        wrong = site.call("signals", "--history", "soon")
+        assert wrong.returncode == 2
+        assert "--history: soon is not allowed; expected a duration" in wrong.stderr
+        wrong = site.call("signals", "--region", "aws:eu-nort-1")
+        assert wrong.returncode == 2
+        assert "perhaps aws:eu-north-1" in wrong.stderr
+
+    def test_a_second_clock(self, site: Site) -> None:
+        """A refresh without Temporal: what came, and nothing twice."""
+        with site.store() as store:
+            before = len(store.forecasts())
+        report = site.json("refresh")
+        assert report["forecasts"] == before
+        assert report["refused"] == []
+        done = site.run("refresh")
+        assert f"{before} forecasts, " in done.stdout
+        with site.store() as store:
+            assert len(store.forecasts()) == before
 
     def test_a_signal_that_is_not_there_is_shown_as_none(self, site: Site) -> None:
         """Sweden has no marginal signal in this trace."""

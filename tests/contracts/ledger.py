@@ -221,6 +221,20 @@ class LedgerContract:
         assert content == store.blob(sha256)
         assert store.blob("0" * 64) is None
 
+    def test_many_blobs_are_read_at_once(self, store: Ledger) -> None:
+        """Each under its own hash; what is not there is left out, what is asked for twice is not.
+
+        As many as a decision of 300 zones names, which no store reads in one piece.
+        """
+        admit(store)
+        contents = [b"forecast %d" % number for number in range(250)]
+        blobs = {hashlib.sha256(content).hexdigest(): content for content in contents}
+        store.commit(Commit(JOB, 1, (draft(),), blobs))
+        assert blobs | {MANIFEST_SHA256: MANIFEST} == store.blobs(
+            [*blobs, "0" * 64, MANIFEST_SHA256, *reversed(blobs)]
+        )
+        assert store.blobs(iter(())) == {}
+
     def test_a_commit_stores_its_blobs(self, store: Ledger) -> None:
         """What a decision refers to is there as soon as the decision is."""
         admit(store)
@@ -308,12 +322,14 @@ class LedgerContract:
         assert (ChainHead(JOB, 2, between.hash),) == store.heads_since_last_root()
 
     def test_roots_are_read_back_as_they_were_appended(self, store: Ledger) -> None:
-        """In order, each following the one before."""
+        """In order, each following the one before, the newest by itself."""
         admit(store)
         appended = []
+        assert store.newest_root() is None
         for seq in (1, 2, 3):
             store.commit(Commit(JOB, seq, (draft(),)))
             appended.append(self._append_root(store, NOW + timedelta(hours=seq)))
+            assert appended[-1] == store.newest_root()
         assert tuple(appended) == store.roots()
 
     def test_a_root_that_does_not_follow_is_refused(self, store: Ledger) -> None:
@@ -332,6 +348,6 @@ class LedgerContract:
 
     @staticmethod
     def _append_root(store: Ledger, now: datetime = NOW):
-        root = next_root(store.heads_since_last_root(), next(reversed(store.roots()), None), now)
+        root = next_root(store.heads_since_last_root(), store.newest_root(), now)
         store.append_root(root)
         return root

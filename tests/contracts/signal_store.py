@@ -44,7 +44,7 @@ class SignalStoreContract:
         store.put_forecasts([FORECAST, compressed])
         assert (compressed, FORECAST) == store.forecasts()
 
-    def test_the_newest_of_each_zone_and_signal_is_kept(self, store: SignalStore) -> None:
+    def test_of_one_provider_the_newest_is_kept(self, store: SignalStore) -> None:
         """One issued later replaces, one issued earlier does not, in whatever order they come."""
         newer = replace(FORECAST, issued_at=NOW + HOUR, values=(1.0,))
         older = replace(FORECAST, issued_at=NOW - HOUR, values=(2.0,))
@@ -52,6 +52,40 @@ class SignalStoreContract:
         store.put_forecasts([newer, FORECAST, marginal])
         store.put_forecasts([older])
         assert (newer, marginal) == store.forecasts()
+
+    def test_a_recovered_primary_replaces_its_stand_in(self, store: SignalStore) -> None:
+        """Whenever either was issued: a refresh brings the best that could be had."""
+        stand_in = replace(FORECAST, provider="persistence", issued_at=NOW + HOUR, values=(1.0,))
+        later = replace(FORECAST, issued_at=NOW + 2 * HOUR)
+        for brought in (FORECAST, stand_in, FORECAST, later, stand_in):
+            before = store.revision()
+            store.put_forecasts([brought])
+            assert (brought,) == store.forecasts()
+            assert before != store.revision()
+
+    @pytest.mark.parametrize(
+        ("brought", "kept"),
+        [
+            ([("a", 2), ("a", 1)], ("a", 2)),
+            ([("a", 2), ("b", 1)], ("b", 1)),
+            ([("b", 1), ("a", 2)], ("a", 2)),
+            ([("a", 2), ("b", 3), ("a", 1)], ("a", 1)),
+        ],
+    )
+    def test_of_one_call_that_is_kept_which_would_be_left_one_by_one(
+        self, store: SignalStore, brought: list[tuple[str, int]], kept: tuple[str, int]
+    ) -> None:
+        """Also where two providers answer for one zone; the whole call again changes nothing."""
+        forecasts = [
+            replace(FORECAST, provider=provider, issued_at=NOW + hours * HOUR, values=(hours,))
+            for provider, hours in brought
+        ]
+        store.put_forecasts(forecasts)
+        [held] = store.forecasts()
+        assert (held.provider, held.issued_at) == (kept[0], NOW + kept[1] * HOUR)
+        revision = store.revision()
+        store.put_forecasts(forecasts)
+        assert ((held,), revision) == (store.forecasts(), store.revision())
 
     def test_forecasts_are_ordered_by_zone_and_signal(self, store: SignalStore) -> None:
         """So that the same forecasts make the same decision record."""

@@ -141,7 +141,6 @@ def record_job(store: Ledger, name: str) -> str:
 
 
 def append_root(store: Ledger) -> None:
-    newest = next(reversed(store.roots()), None)
-    root = next_root(store.heads_since_last_root(), newest, NOW)
+    root = next_root(store.heads_since_last_root(), store.newest_root(), NOW)
     assert root is not None
     store.append_root(root)

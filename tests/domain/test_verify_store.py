@@ -54,9 +54,9 @@ def test_further_kinds_are_recomputed_by_what_the_caller_gives(store: SqliteStor
     data = {"actual_g": 1.0, "attempts": 1}
     store.commit(Commit(job, 6, (Draft(EventKind.SETTLEMENT, NOW, data),), settled=True))
 
-    def settle(event: LedgerEvent, chain: Any, blob: Any) -> dict[str, Any]:
+    def settle(event: LedgerEvent, chain: Any, blobs: Any) -> dict[str, Any]:
         attempts = sum(item.kind is EventKind.ATTEMPT for item in chain if item.seq < event.seq)
-        assert blob(make_forecast().sha256) is not None
+        assert {make_forecast().sha256} == blobs([make_forecast().sha256]).keys()
         return {"actual_g": 1, "attempts": attempts}
 
     report = verify_ledger(store, stub_decide, {EventKind.SETTLEMENT: settle})

@@ -37,7 +37,7 @@ from tests.workflows.harness import FRANKFURT, PARIS, STOCKHOLM, WITHIN_S, ZONES
 from workers.devserver import dev_server
 from workers.process import running
 from workers.registration import register_search_attributes, start_watchers
-from workers.settings import WorkerSettings
+from workers.sections import WorkerSettings
 from workflows import attributes
 from workflows.connection import connect
 from workflows.job import UPGRADE_AFTER, CarbonAwareJob

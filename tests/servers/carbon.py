@@ -19,11 +19,14 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.servers.carbon_electricity_maps import ElectricityMapsFake, Reply
+from tests.servers.carbon_electricity_maps import KEY, ElectricityMapsFake, Reply
 from tests.servers.carbon_faults import BEFORE_ANSWERING, HTML, Fault, Faults, Kind, spoil
-from tests.servers.carbon_watttime import WattTimeFake
+from tests.servers.carbon_watttime import PASSWORD, USER, WattTimeFake
 
 ELECTRICITY_MAPS, WATTTIME = "electricity-maps", "watttime"
+
+NO_LIMIT_PER_S = 200
+"""The Electricity Maps fake has no limit unless it is told one; this is more than anyone needs."""
 
 
 @dataclass
@@ -238,6 +241,12 @@ async def _run(port: int, latency_s: float) -> None:
                     ELECTRICITY_MAPS: server.electricity_maps_url,
                     WATTTIME: server.watttime_url,
                     "control": f"{server.url}/control",
+                    "environment": {
+                        "ELECTRICITY_MAPS_API_KEY": KEY,
+                        "WATTTIME_USER": USER,
+                        "WATTTIME_PASSWORD": PASSWORD,
+                    },
+                    "requests_per_s": NO_LIMIT_PER_S,
                 }
             ),
             flush=True,

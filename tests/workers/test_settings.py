@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from activities.carbon.trace import SHIPPED_FILES, ForecastModel
 from domain.errors import InvalidSettings
 from domain.forecast import Signal
+from workers.sections import S3HistorySettings
 from workers.settings import POLICIES, load_settings
 
 
@@ -136,3 +138,47 @@ class TestRefusals:
             load_settings()
         fields = {item.field for item in raised.value.problems}
         assert fields == {"LOWTIDE_LOG_LEVEL", "LOWTIDE_TRACE__HORIZON_HOURS"}
+
+
+class TestKinds:
+    """A part that can be had in more than one way names its kind, and has that kind's fields."""
+
+    def test_a_kind_brings_its_own_fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From the environment, as everything else."""
+        monkeypatch.setenv("LOWTIDE_HISTORY__KIND", "s3")
+        monkeypatch.setenv("LOWTIDE_HISTORY__BUCKET", "carbon")
+        monkeypatch.setenv("LOWTIDE_HISTORY__REGION", "eu-central-1")
+        history = load_settings().history
+        assert isinstance(history, S3HistorySettings)
+        assert (history.bucket, history.prefix) == ("carbon", "carbon-intensity")
+
+    @pytest.mark.parametrize(
+        ("section", "told"),
+        [
+            ({"history": {"kind": "s4"}}, "LOWTIDE_HISTORY__KIND: 's4' .*'none', 's3', 'time"),
+            ({"history": {"bucket": "carbon"}}, "LOWTIDE_HISTORY__KIND: nothing is not allowed"),
+            ({"history": {"kind": "s3"}}, "LOWTIDE_HISTORY__BUCKET: nothing is not allowed"),
+            ({"store": {"kind": "dynamodb"}}, "LOWTIDE_STORE__REGION: nothing is not allowed"),
+            ({"store": {"kind": "sqlite", "region": "x"}}, "LOWTIDE_STORE__REGION: 'x' is not"),
+            ({"secrets": {"kind": "vault", "role": "x"}}, "LOWTIDE_SECRETS__URL: nothing is not"),
+            ({"signals": {"source": "guess"}}, "LOWTIDE_SIGNALS__SOURCE: 'guess' is not"),
+            ({"signals": {"horizon_hours": 30}}, "LOWTIDE_SIGNALS__HORIZON_HOURS: 30 is not"),
+            (
+                {"signals": {"watttime": {"modle": "2023-03-01"}}},
+                "LOWTIDE_SIGNALS__WATTTIME__MODLE: '2023-03-01' is not",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_told_by_its_name(self, section: dict[str, Any], told: str) -> None:
+        """As it would be set in the environment, whatever the kind."""
+        with pytest.raises(InvalidSettings, match=told):
+            load_settings(**section)
+
+    def test_production_reads_no_keys_from_the_environment(self) -> None:
+        """Only the embedded product does; the replayed trace needs none."""
+        store = {"kind": "dynamodb", "region": "eu-central-1"}
+        with pytest.raises(InvalidSettings, match=r"secrets.kind vault where store.kind is dynamo"):
+            load_settings(store=store, signals={"source": "live"})
+        assert load_settings(store=store).store.kind == "dynamodb"
+        vault = {"kind": "vault", "url": "https://vault", "role": "lowtide"}
+        assert load_settings(store=store, signals={"source": "live"}, secrets=vault)

@@ -70,9 +70,9 @@ async def test_another_trace_may_be_named(tmp_path: Path) -> None:
     hours = [f"2022-01-{1 + n // 24:02}T{n % 24:02}:00Z,400,50,{n}\n" for n in range(24 * 14)]
     trace.write_text(COLUMNS + "".join(hours))
     found = parts(tmp_path / "state", trace={"average": trace, "marginal": ""})
-    answer = await found.provider.fetch(found.zones, datetime.now(UTC))
-    assert {item.signal for item in answer.forecasts} == {Signal.AVERAGE}
-    assert {item.zone for item in answer.forecasts} == {"DE", "FR", "SE-SE3"}
+    await found.refresher.refresh(datetime.now(UTC))
+    assert {item.signal for item in found.signals.forecasts()} == {Signal.AVERAGE}
+    assert {item.zone for item in found.signals.forecasts()} == {"DE", "FR", "SE-SE3"}
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,10 @@ def test_a_bad_file_stops_the_start(
         parts(tmp_path / "state", **{setting: {"average": file} if setting == "trace" else file})
 
 
-def test_zones_are_those_of_enabled_regions(tmp_path: Path) -> None:
+async def test_zones_are_those_of_enabled_regions(tmp_path: Path) -> None:
     """Each once, though two clouds may stand on one grid."""
-    zones = parts(tmp_path, policy=POLICIES / "default.yaml").zones
-    assert sorted(set(zones)) == list(zones)
-    assert {"DE", "FR", "SE-SE3"} <= set(zones)
+    found = parts(tmp_path, policy=POLICIES / "default.yaml")
+    report = await found.refresher.refresh(datetime.now(UTC))
+    average = {item.zone for item in found.signals.forecasts() if item.signal is Signal.AVERAGE}
+    assert average == set(found.catalogue.zones(Signal.AVERAGE, found.policy.regions))
+    assert report.forecasts == len(found.signals.forecasts())

@@ -34,6 +34,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.prices.static import StaticPrices
+from activities.refresh import Signals
 from activities.stores.sqlite import SqliteStore
 from clients.scheduler import Client as SdkClient
 from clients.scheduler import JobHandle
@@ -55,7 +56,8 @@ from tests.workflows.news import News, NewsOfRun
 from workers.parts import Parts
 from workers.process import running
 from workers.registration import register_search_attributes
-from workers.settings import POLICIES, Settings, WorkerSettings
+from workers.sections import WorkerSettings
+from workers.settings import POLICIES, Settings
 from workers.wiring import verify
 from workflows import attributes
 from workflows.job import CarbonAwareJob
@@ -158,11 +160,17 @@ def _parts(
         signals=store,
         ledger=store,
         room=store,
-        provider=grid,
+        refresher=Signals(grid, store, list(ZONES.values())),
+        history=store,
         prices=prices,
         compute=compute,
         world=RefreshedWorld(grid, store, prices, policy, catalogue(), METHODOLOGY, 1.0),
+        close=_nothing_to_close,
     )
+
+
+async def _nothing_to_close() -> None:
+    """The grid is scripted."""
 
 
 @cache

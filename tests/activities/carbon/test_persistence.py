@@ -55,17 +55,20 @@ async def test_hours_that_are_not_published_yet_are_forecast_too(store: SqliteSt
 
 
 async def test_when_it_declines(store: SqliteStore) -> None:
-    """Nothing, too old, too few, or of the other signal: each zone with its own reason."""
+    """Nothing, too old, too few, or of the other signal: each zone with its own reason.
+
+    A trailing day that lacks its first hours does, as providers answer 23 of them.
+    """
     store.put_observations(hours(48, end=LAST - 24 * HOUR, zone="FR"))
-    store.put_observations(hours(23, zone="BE"))
-    store.put_observations(hours(24, zone="PL"))
+    store.put_observations(hours(20, zone="BE"))
+    store.put_observations(hours(21, zone="PL"))
     provider = Persistence(store, Signal.MARGINAL)
     answer = await provider.fetch(["DE", "FR", "BE", "PL"], NOW)
     assert {"PL"} == set(forecasts(answer))
     assert reasons(answer) == {
         "DE": "persistence: nothing was observed",
         "FR": "persistence: nothing was observed since 2026-11-23T09:00Z",
-        "BE": "persistence: 23 hours were observed in a row; 24 are needed",
+        "BE": "persistence: 20 hours were observed in a row; 24 are needed",
     }
     other = await Persistence(store, Signal.AVERAGE).fetch(["PL"], NOW)
     assert "nothing was observed" in reasons(other)["PL"]

@@ -36,8 +36,7 @@ from tests.servers.carbon_faults import Kind
 
 HOUR = timedelta(hours=1)
 OLD = {"password": "old"}
-CROWD = {f"SYN-{n}": f"SYN-{n}" for n in range(60)}
-MANY = {f"SYN-{n}": f"SYN-{n}" for n in range(16)}
+CROWD, MANY = ({f"SYN-{n}": f"SYN-{n}" for n in range(count)} for count in (60, 16))
 
 
 async def fetch(

@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from activities import contention
 from activities.errors import HistoryFault
 from activities.history.aws import connect
 from activities.history.parquet_s3 import FILE, SCHEMA, ParquetHistory
-from activities.stores import dynamodb_table
 from domain.forecast import Signal
 from tests.activities.history.conftest import REGION
 from tests.activities.history.wire import Wire, answer, wire
@@ -79,7 +79,7 @@ def on_wire(s3: Any, bucket: str) -> Iterator[Wire]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Contention is worth three tries."""
-    monkeypatch.setattr(dynamodb_table, "_TRIES", 3)
+    monkeypatch.setattr(contention, "TRIES", 3)
 
 
 class TestContract(SignalHistoryContract):

@@ -43,7 +43,8 @@ def test_an_exported_ledger_says_what_the_ledger_says(store: SqliteStore, bundle
         assert record == exported.record(record.job)
         assert store.stored_events(record.job) == exported.stored_events(record.job)
         assert store.events(record.job) == exported.events(record.job)
-        assert store.blob(record.manifest_sha256) == exported.blob(record.manifest_sha256)
+        named = [record.manifest_sha256]
+        assert store.blobs(named) == exported.blobs(named)
     assert exported.record("nobody") is None
     assert exported.events("nobody") == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -25,9 +26,10 @@ from domain.job import Outcome
 from domain.ledger import EventKind
 from domain.ports import Commit
 from domain.room import Reserved, RoomView, hour_start
+from tests.activities.settling import publish, ran, settle
 from tests.activities.stores.dynamodb_wire import refused, wire
 from tests.contracts.room import HOUR, NOW, claim, draft, spot, view
-from tests.domain.recorded import append_root
+from tests.domain.recorded import append_root, make_forecast, make_inputs, make_world
 
 ZONES = [f"ZONE-{number:03}" for number in range(300)]
 HOURLY = tuple(100 / (number + 3) for number in range(48))
@@ -123,6 +125,34 @@ def test_a_settlement_pass_costs_what_there_is_to_do(store: DynamoStore) -> None
     assert () == store.unsettled() == store.heads_since_last_root()
     for empty in ("moved", "unsettled", "expiring"):
         assert not [item for n in range(SHARDS) for item in store._table.query(f"{empty}#{n}")]
+
+
+def test_the_settlement_of_a_job_costs_a_stated_number_of_requests(store: DynamoStore) -> None:
+    """However many forecasts its decision saw: 100 a request, and none a second time."""
+    forecasts, _ = a_refresh(0)
+    world = make_world(make_forecast(), *forecasts)
+    ran(store, make_inputs("first", world))
+    publish(store, 6)
+    other_worker = DynamoStore(store._signals, store._table)
+    lists = Counter(Query=3 * SHARDS + 1)
+    root = Counter(Query=3, BatchGetItem=1, BatchWriteItem=3, TransactWriteItems=1)
+    chain_and_commit = Counter(Query=1, GetItem=1, TransactWriteItems=1)
+    actual_and_counterfactual = Counter(Query=2, GetItem=2)
+    each = chain_and_commit + actual_and_counterfactual
+    inputs, observations = Counter(BatchGetItem=7), Counter(BatchGetItem=1, BatchWriteItem=1)
+    expected = lists + inputs + each + observations + root
+    assert expected == requests(other_worker, a_pass, other_worker)
+
+    for name in ("second", "third"):
+        ran(store, make_inputs(name, world))
+    own_inputs = Counter(BatchGetItem=1)
+    expected = lists + own_inputs + each + own_inputs + each + root
+    assert expected == requests(other_worker, a_pass, other_worker)
+    assert store.unsettled() == ()
+
+
+def a_pass(store: DynamoStore) -> None:
+    asyncio.run(settle(store))
 
 
 def test_the_longest_claim_can_always_be_moved(store: DynamoStore) -> None:

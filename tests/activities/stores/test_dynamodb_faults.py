@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
+from activities import contention
 from activities.errors import StoreContended
-from activities.stores import dynamodb_table
 from activities.stores.dynamodb import DynamoStore
 from domain.errors import ChainBroken, ManifestConflict, RoomTaken
 from domain.ledger import EventKind
@@ -50,7 +50,7 @@ def on_wire(store: DynamoStore) -> Iterator[Wire]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Contention is worth three tries."""
-    monkeypatch.setattr(dynamodb_table, "_TRIES", 3)
+    monkeypatch.setattr(contention, "TRIES", 3)
 
 
 def other_process(store: DynamoStore) -> DynamoStore:
@@ -184,6 +184,19 @@ def test_an_older_forecast_loses_against_one_that_comes_in_between(
     assert {("DE", FORECAST.values), ("SE-SE3", (1.0,))} == {
         (item.zone, item.values) for item in store.forecasts()
     }
+
+
+def test_a_stand_in_that_comes_in_between_is_replaced(store: DynamoStore, on_wire: Wire) -> None:
+    """However late it was issued: the condition at the table knows providers too."""
+    stand_in = replace(FORECAST, provider="persistence", issued_at=NOW + timedelta(hours=1))
+
+    def in_between(_: object) -> None:
+        other_process(store).put_forecasts([stand_in])
+
+    on_wire.disturb(TRANSACT, in_between)
+    store.put_forecasts([FORECAST])
+    assert store.forecasts() == (FORECAST,)
+    assert on_wire.sent[TRANSACT] == 2, "one by each: neither is refused"
 
 
 def test_a_name_that_is_taken_in_between_is_not_taken_again(
