@@ -105,8 +105,7 @@ async def test_an_account_that_one_does_not_have_is_left_out(
         assert providers(parts)["DE", "average"] == "watttime"
     assert server.asked(ELECTRICITY_MAPS) == 0
     asked = server.asked(WATTTIME)
-    own = {"electricity_maps": {"base_url": server.electricity_maps_url}}
-    without = {"watttime": {"enabled": False}, **own}
+    without = {"watttime": {"enabled": False}}
     async with wired(server, tmp_path / "other", signals=without) as parts:
         await parts.refresher.refresh(NOW)
         assert providers(parts)["DE", "average"] == "electricity_maps"
@@ -114,13 +113,13 @@ async def test_an_account_that_one_does_not_have_is_left_out(
 
 
 async def test_the_floor_is_published_and_told(server: CarbonServer, tmp_path: Path) -> None:
-    """Both providers down and nothing observed yet: the yearly figures, with every reason told."""
-    server.faults.add(Kind.STATUS, status=500, provider=ELECTRICITY_MAPS)
-    server.faults.add(Kind.STATUS, status=500, provider=WATTTIME)
+    """Both providers spoilt and nothing observed yet: the yearly figures, all reasons told."""
+    for provider in (ELECTRICITY_MAPS, WATTTIME):
+        server.faults.add(Kind.STATUS, status=200, body="<html>", provider=provider)
     async with wired(server, tmp_path) as parts:
         report = await parts.refresher.refresh(NOW)
     assert set(providers(parts).values()) == {"published"}
-    assert any("average: electricity_maps: answers 500" in line for line in report.refused)
+    assert any("average: electricity_maps: an HTML page with status 200" in line for line in report.refused)
     assert any("average: persistence: nothing was observed" in line for line in report.refused)
     assert any("marginal: persistence: nothing was observed" in line for line in report.refused)
 
