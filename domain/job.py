@@ -190,6 +190,8 @@ class RunReport(Payload):
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime | None = None
     exit_code: int | None = None
+    machine: str | None = None
+    """Machine type it ran on, as ``m6i.xlarge`` or ``n2-standard-4``, where the backend tells."""
     detail: str = ""
 
 

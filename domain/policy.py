@@ -85,6 +85,9 @@ class RegionPolicy(_Frozen):
     spot: RoomLimit | None = None
     on_demand: RoomLimit | None = None
     gpu_models: tuple[GpuModel, ...] = ()
+    cpu_families: tuple[str, ...] = ()
+    """Instance families to which the region's pools are pinned, as ``m6i``: their power counts.
+    Where none is named, the mean over all machines does."""
     max_vcpus_per_job: float | None = Field(default=None, gt=0)
     """The largest job the region's compute environments can run (ability, not room)."""
     max_memory_gib_per_job: float | None = Field(default=None, gt=0)
@@ -140,6 +143,10 @@ class Policy(_Frozen):
     def max_age(self, provider: str) -> timedelta:
         """How old a provider's forecast may be."""
         return self.forecast_max_age_of.get(provider, self.forecast_max_age)
+
+    def cpu_families(self, region: str) -> tuple[str, ...]:
+        """To which a region's pools are pinned; none where it is not enabled."""
+        return self.regions[region].cpu_families if region in self.regions else ()
 
     def legal_regions(self, residency: str, catalogue: RegionCatalogue) -> tuple[str, ...]:
         """Regions, sorted, that the policy enables and the residency class allows.

@@ -40,6 +40,8 @@ class Row:
     pue: float
     usd_per_hour: float
     reclaims_per_hour: float
+    power_kw: float
+    """IT load of one machine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,6 @@ class Rows:
     ground: Ground
     needs: Resources
     places: tuple[Row, ...]
-    power_kw: float
-    """IT load of one machine."""
     _egress: dict[str, Floats] = field(default_factory=dict)
 
     @cached_property
@@ -65,6 +65,11 @@ class Rows:
     def pue(self) -> Floats:
         """Power usage effectiveness."""
         return np.array([[row.pue] for row in self.places])
+
+    @cached_property
+    def power_kw(self) -> Floats:
+        """IT load of one machine."""
+        return np.array([[row.power_kw] for row in self.places])
 
     @cached_property
     def usd_per_hour(self) -> Floats:
@@ -165,14 +170,15 @@ class Ground:
         return self._rows_of(left or places, kind.needs)
 
     def _rows_of(self, places: Iterable[tuple[str, CapacityType]], needs: Resources) -> Rows:
-        power_w = it_power_w(
-            self.world.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model
-        )
         rows = tuple(self._row(region, kind, needs) for region, kind in places)
-        return Rows(self, needs, rows, power_w / 1000)
+        return Rows(self, needs, rows)
 
     def _row(self, region: str, capacity_type: CapacityType, needs: Resources) -> Row:
         found, prices = self.world.catalogue.get(region), self.world.prices
+        power_w = it_power_w(
+            *(self.world.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model),
+            families=self.world.policy.cpu_families(region),
+        )
         return Row(
             region=region,
             zones={signal: found.zone(signal) for signal in Signal},
@@ -182,6 +188,7 @@ class Ground:
                 region, capacity_type, needs.vcpus, needs.memory_gib, needs.gpus
             ),
             reclaims_per_hour=prices.price(region, capacity_type).reclaims_per_hour,
+            power_kw=power_w / 1000,
         )
 
 

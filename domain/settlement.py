@@ -20,11 +20,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from domain.capacity import CapacityType
-from domain.energy import Methodology, embodied_g, energy_kwh, it_power_w, transfer_kwh
+from domain.energy import (
+    Methodology,
+    embodied_g,
+    energy_kwh,
+    families_of,
+    it_power_w,
+    transfer_kwh,
+)
 from domain.forecast import Observation, Signal
 from domain.job import Counterfactual, RunState
 from domain.manifest import JobManifest
 from domain.messages import AttemptRecord
+from domain.policy import Policy
 from domain.prices import PriceTable
 from domain.regions import RegionCatalogue
 
@@ -46,6 +54,8 @@ class Stretch:
     capacity_type: CapacityType
     start: datetime
     end: datetime
+    machine: str | None = None
+    """Machine type, as ``m6i.xlarge``; ``None`` where the backend does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class Accounting:
     catalogue: RegionCatalogue
     prices: PriceTable
     methodology: Methodology
+    policy: Policy
     time_scale: float
     signals: frozenset[tuple[str, Signal]]
     """(zone, signal) pairs that are published at all; for these, silence means not yet."""
@@ -137,7 +148,8 @@ class Accounting:
         needs, region = manifest.resources, self.catalogue.get(stretch.region)
         hours = (stretch.end - stretch.start).total_seconds() * self.time_scale / 3600
         power_w = it_power_w(
-            self.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model
+            *(self.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model),
+            families=families_of(stretch.machine) or self.policy.cpu_families(stretch.region),
         )
         ran = energy_kwh(power_w, hours, region.pue)
         moved = [item for item in manifest.inputs if item.region != stretch.region]
@@ -204,6 +216,7 @@ def actual_stretches(attempts: Sequence[AttemptRecord]) -> tuple[Stretch, ...]:
             attempt.cell.capacity_type,
             attempt.report.started_at,
             attempt.report.ended_at,
+            attempt.report.machine,
         )
         for attempt in attempts
         if attempt.report.started_at is not None and attempt.report.ended_at is not None
@@ -213,18 +226,15 @@ def actual_stretches(attempts: Sequence[AttemptRecord]) -> tuple[Stretch, ...]:
 def counterfactual_stretches(
     counterfactual: Counterfactual, attempts: Sequence[AttemptRecord]
 ) -> tuple[Stretch, ...]:
-    """One undisturbed stretch at home from submission, as long as the program's own runs."""
-    useful = sum(
-        (
-            stretch.end - stretch.start
-            for stretch in actual_stretches(
-                [item for item in attempts if item.report.state in _PROGRAM_ENDED]
-            )
-        ),
-        timedelta(0),
-    )
-    cell = counterfactual.cell
-    return (Stretch(cell.region, cell.capacity_type, cell.start, cell.start + useful),)
+    """One undisturbed stretch at home from submission, as long as the program's own runs.
+
+    It is on the machine type of the last of these: another would be a saving, or a loss, that is
+    not of place and time.
+    """
+    own = actual_stretches([item for item in attempts if item.report.state in _PROGRAM_ENDED])
+    useful = sum((stretch.end - stretch.start for stretch in own), timedelta(0))
+    cell, machine = counterfactual.cell, own[-1].machine if own else None
+    return (Stretch(cell.region, cell.capacity_type, cell.start, cell.start + useful, machine),)
 
 
 _PROGRAM_ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED})

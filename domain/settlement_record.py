@@ -96,6 +96,7 @@ def _basis(
         catalogue=world.catalogue,
         prices=world.prices,
         methodology=world.methodology,
+        policy=world.policy,
         time_scale=world.time_scale,
         signals=frozenset((item.zone, item.signal) for item in world.forecasts),
     )

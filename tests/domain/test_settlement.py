@@ -18,6 +18,7 @@ from domain.forecast import Observation, Signal
 from domain.job import Cell, Counterfactual, Estimate, RunReport, RunState
 from domain.manifest import JobManifest, parse_manifest
 from domain.messages import AttemptRecord
+from domain.policy import Policy, RegionPolicy, RoomLimit
 from domain.prices import parse_prices
 from domain.regions import parse_catalogue
 from domain.settlement import (
@@ -49,6 +50,16 @@ PRICES = parse_prices(
     "aws:clean,spot,0.01,0,0,0.1\naws:clean,on_demand,0.04,0,0,0\naws:dark,spot,0.01,0,0,0.1\n",
     "# version: t\nsource_region,destination_region,usd_per_gib\naws:*,aws:*,0.03\n",
 )
+POLICY = Policy.model_validate(
+    {
+        "version": "t",
+        "weights": {"carbon": 1, "cost": 0},
+        "steering_signal": "average",
+        "residency": {},
+        "regions": {},
+    }
+)
+PINNED = RegionPolicy(spot=RoomLimit(vcpus=1), cpu_families=("m6g",))
 PUBLISHED = frozenset(
     {("H", signal) for signal in Signal} | {("C", signal) for signal in Signal}
 ) | {("D", Signal.AVERAGE)}
@@ -124,6 +135,7 @@ def books(
     *attempts: AttemptRecord,
     observed: Observed | None = None,
     time_scale: float = 1.0,
+    policy: Policy = POLICY,
     **fields: object,
 ) -> Settlement:
     nothing = Estimate(energy_kwh=0, average_carbon_g=0, marginal_carbon_g=0, cost_usd=0)
@@ -131,7 +143,7 @@ def books(
         manifest(**fields),
         attempts,
         Counterfactual(cell=Cell(region=HOME, capacity_type=SPOT, start=START), estimate=nothing),
-        Accounting(CATALOGUE, PRICES, METHODOLOGY, time_scale, PUBLISHED),
+        Accounting(CATALOGUE, PRICES, METHODOLOGY, policy, time_scale, PUBLISHED),
         observed or observe(),
     )
 
@@ -247,6 +259,34 @@ class TestWhatIsCharged:
         ).actual
         assert parts.average_carbon_g == pytest.approx(whole.average_carbon_g, abs=1e-6)
         assert parts.cost_usd == pytest.approx(whole.cost_usd, abs=1e-9)
+
+
+class TestMachines:
+    def test_the_machine_that_it_ran_on_counts_on_both_sides(self) -> None:
+        """An Arm machine draws half of the mean; at home it would have been one too."""
+        ran, mean = attempt(region=CLEAN), books(attempt(region=CLEAN))
+        on_arm = ran.model_copy(
+            update={"report": ran.report.model_copy(update={"machine": "m6g.xlarge"})}
+        )
+        arm = books(on_arm)
+        share = METHODOLOGY.vcpu_w(["m6g"]) / METHODOLOGY.vcpu_w()
+        assert share < 0.6
+        for side in ("actual", "counterfactual"):
+            cpu_alone = getattr(arm, side).energy_kwh / getattr(mean, side).energy_kwh
+            assert cpu_alone < 1
+        assert arm.actual.energy_kwh / arm.counterfactual.energy_kwh == pytest.approx(
+            mean.actual.energy_kwh / mean.counterfactual.energy_kwh
+        )
+
+    def test_pinned_pools_count_where_the_machine_is_not_told(self) -> None:
+        """By the families that policy names for the region."""
+        ran = attempt(region=DARK)
+        told = ran.model_copy(
+            update={"report": ran.report.model_copy(update={"machine": "m6g.xlarge"})}
+        )
+        pinned = POLICY.model_copy(update={"regions": {DARK: PINNED}})
+        assert books(ran, policy=pinned).actual.energy_kwh == books(told).actual.energy_kwh
+        assert books(ran, policy=pinned).actual.energy_kwh < books(ran).actual.energy_kwh
 
 
 class TestInputs:
