@@ -180,6 +180,15 @@ class RunState(StrEnum):
 _FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.RECLAIMED, RunState.TERMINATED})
 
 
+class Blocked(StrEnum):
+    """Why a queued run does not start, where its backend tells."""
+
+    CAPACITY = "capacity"
+    """No machine is to be had there for now."""
+    MISCONFIGURED = "misconfigured"
+    """As things are set up there it never starts: too large for its pool, no such image."""
+
+
 class RunReport(Payload):
     """One run's state as the backend knows it; sent to the job by its region's watcher."""
 
@@ -192,6 +201,8 @@ class RunReport(Payload):
     exit_code: int | None = None
     machine: str | None = None
     """Machine type it ran on, as ``m6i.xlarge`` or ``n2-standard-4``, where the backend tells."""
+    blocked: Blocked | None = None
+    """Of a queued run that does not start; ``detail`` says what the backend said."""
     detail: str = ""
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
-from domain.job import RunReport, RunSpec, RunState
+from domain.job import Blocked, RunReport, RunSpec, RunState
 from domain.ports import ChangeBatch
 
 
@@ -24,6 +24,8 @@ class Act:
     after: timedelta = timedelta(minutes=30)
     queued: timedelta = timedelta(0)
     exit_code: int | None = None
+    blocked: Blocked | None = None
+    """Why it stays queued, told as soon as it was submitted."""
 
 
 class OutOfReach(Exception):
@@ -84,7 +86,8 @@ class ScriptedCompute:
         elif at >= started:
             fields |= {"state": RunState.RUNNING, "started_at": started}
         else:
-            fields["state"] = RunState.QUEUED
+            fields |= {"state": RunState.QUEUED, "blocked": act.blocked}
+            fields["detail"] = f"scripted: {act.blocked}" if act.blocked else ""
         return RunReport.model_validate({"run": run, "region": region, **fields})
 
     def _reach(self, region: str) -> None:

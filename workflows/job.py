@@ -11,14 +11,13 @@ nothing itself: every decision is an activity's, in the ledger before it is acte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ContinueAsNewVersioningBehavior
 
-from domain.job import DecisionReason, Outcome, Phase, RunReport, RunState
+from domain.job import Blocked, DecisionReason, Outcome, Phase, RunReport, RunState
 from domain.messages import (
     AdmitInput,
     ChooseInput,
@@ -39,6 +38,7 @@ from workflows import calls, narrate
 from workflows.ending import ending, unrecorded
 from workflows.handlers import JobHandlers
 from workflows.run import WatchedRun
+from workflows.sleep import sleep_until
 
 UPGRADE_AFTER = timedelta(hours=24)
 """A job that still waits this long moves to the workflow's current build at a look."""
@@ -190,7 +190,7 @@ class CarbonAwareJob(JobHandlers):
         self._enter(Phase.DEFERRED)
         look = next_look(now, start, timedelta(seconds=plan.look_min_remaining_s))
         until = look or plan.wake_at
-        if await self._sleep(
+        if await sleep_until(
             lambda: bool(self._cancel or self._replan or self._state.overrides),
             until,
             narrate.timer_summary(plan.placement, until),
@@ -269,14 +269,18 @@ class CarbonAwareJob(JobHandlers):
                 await self._stop(run, narrate.cancelled_by(self._cancel))
                 return
             self._enter(run.phase)
-            seen, deadline = run.report.state, self._deadline
+            if run.blocked is not None and self._leaves(run):
+                await self._stop(run, f"does not start there: {run.why_blocked}")
+                run.given_up = True
+                return
+            seen, deadline = run.report, self._deadline
             until = run.submitted_at + poll_after
             move_by = max(self._latest_safe_start(), run.submitted_at + 2 * start_up)
             if run.report.state is not RunState.RUNNING:
                 until = min(until, move_by)
-            if await self._sleep(
+            if await sleep_until(
                 lambda seen=seen, deadline=deadline: bool(  # type: ignore[misc]
-                    run.report.state is not seen or self._cancel or self._deadline != deadline
+                    run.report is not seen or self._cancel or self._deadline != deadline
                 ),
                 until,
                 f"safety poll of {run.ref.run}",
@@ -288,6 +292,11 @@ class CarbonAwareJob(JobHandlers):
                 await self._stop(run, "still queued at the latest safe start")
                 run.given_up = True
                 return
+
+    def _leaves(self, run: WatchedRun) -> bool:
+        """Whether a run that does not start is moved now; where all had no room, it waits."""
+        known = run.cell.region in self._state.excluded_regions
+        return run.blocked is Blocked.MISCONFIGURED or not known
 
     async def _poll(self, run: WatchedRun) -> None:
         try:
@@ -327,6 +336,9 @@ class CarbonAwareJob(JobHandlers):
                 return await self._finish(Outcome.FAILED, f"the program failed: {told}")
             reason = DecisionReason.RETRY
         elif run.given_up or run.unconfirmed:
+            if run.blocked is Blocked.MISCONFIGURED and run.cell.region in state.excluded_regions:
+                # Excluded regions are used again only where no other is legal.
+                return await self._finish(Outcome.FAILED, f"it starts nowhere: {run.why_blocked}")
             state.exclude(run.cell.region)
             reason = DecisionReason.FALLBACK
         else:
@@ -384,15 +396,3 @@ class CarbonAwareJob(JobHandlers):
     async def _terminate(self, run: RunRef, reason: str) -> RunReport:
         patience = CANCEL_PATIENCE if self._cancel is not None else self._patience()
         return await calls.terminate_run(StopInput(run=run, reason=reason), patience)
-
-    @staticmethod
-    async def _sleep(news: Callable[[], bool], until: datetime, summary: str) -> bool:
-        """``True`` when news came, ``False`` when the time did."""
-        wait = until - workflow.now()
-        if wait <= timedelta(0):
-            return news()
-        try:
-            await workflow.wait_condition(news, timeout=wait, timeout_summary=summary)
-        except TimeoutError:
-            return False
-        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.job import Cell, Phase, RunReport, RunState, run_name
+from domain.job import Blocked, Cell, Phase, RunReport, RunState, run_name
 from domain.messages import AttemptRecord, DispatchInput, RunRef
 
 _ORDER = (RunState.UNKNOWN, RunState.QUEUED, RunState.RUNNING)
@@ -22,6 +22,9 @@ class WatchedRun:
     report: RunReport = field(init=False)
     given_up: bool = False
     """We took it back to run the job elsewhere."""
+    blocked: Blocked | None = None
+    """Why it did not start when it was last queued; kept when its end is known."""
+    why_blocked: str = ""
     unconfirmed: bool = False
     """It could not be confirmed dead in time (promise 3's one exception)."""
 
@@ -53,8 +56,13 @@ class WatchedRun:
         """Take news that is of this run and not older than what is known."""
         if report.run != self.report.run or self.is_over:
             return
-        if report.state.is_final or _ORDER.index(report.state) > _ORDER.index(self.report.state):
+        newer = report.state.is_final or _ORDER.index(report.state) > _ORDER.index(
+            self.report.state
+        )
+        if newer or (report.state is self.report.state and report.blocked != self.report.blocked):
             self.report = report
+            if not report.state.is_final:
+                self.blocked, self.why_blocked = report.blocked, report.detail
 
     def record(self) -> AttemptRecord:
         """What the ledger keeps of it."""

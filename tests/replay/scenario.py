@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from domain.job import Phase, RunState
+from domain.job import Blocked, Phase, RunState
 from tests.scripted_compute import Act
 from tests.workflows.grid import dip
 from tests.workflows.harness import PARIS, WITHIN_S, ZONES, Stage, real_time, time_skipping
@@ -28,6 +28,7 @@ the same history each time."""
 SUCCEEDED = Act(queued=QUEUED)
 RECLAIMED = Act(ends=RunState.RECLAIMED, after=timedelta(minutes=10), queued=QUEUED)
 RECLAIMED_SOON = Act(ends=RunState.RECLAIMED, after=timedelta(seconds=2))
+BLOCKED = Act(queued=timedelta(days=9), blocked=Blocked.MISCONFIGURED)
 FAILED = Act(ends=RunState.FAILED, exit_code=3, queued=QUEUED)
 LONG = Act(after=timedelta(hours=3), queued=QUEUED)
 

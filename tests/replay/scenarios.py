@@ -17,6 +17,7 @@ from domain.manifest import Flexibility
 from domain.messages import OverrideKind, OverrideRequest, WatchInput
 from domain.steps import Queue
 from tests.replay.scenario import (
+    BLOCKED,
     FAILED,
     LONG,
     RECLAIMED,
@@ -217,6 +218,20 @@ async def queued_too_long(stage: Stage) -> list[Execution]:
     """Terminated, confirmed, and moved."""
     stage.compute.acts = (Act(queued=timedelta(hours=20)), SUCCEEDED)
     return await ended(await stage.submit(stage.manifest(within=timedelta(hours=8))))
+
+
+@scenario()
+async def blocked_where_it_was(stage: Stage) -> list[Execution]:
+    """Its region says that it never starts there: moved at once."""
+    stage.compute.acts = (BLOCKED, SUCCEEDED)
+    return await ended(await stage.submit())
+
+
+@scenario()
+async def blocked_everywhere(stage: Stage) -> list[Execution]:
+    """Every region says so: failed, with the reason."""
+    stage.compute.acts = (BLOCKED,)
+    return await ended(await stage.submit())
 
 
 @scenario()

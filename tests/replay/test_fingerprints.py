@@ -64,7 +64,7 @@ class TestTheFingerprintItself:
     def test_a_lost_timer_is_seen(self) -> None:
         """A wait without a time-out starts no timer."""
         timed = "news, timeout=wait, timeout_summary=summary"
-        assert self.changed("workflows.job", timed, "news") == {"CarbonAwareJob"}
+        assert self.changed("workflows.sleep", timed, "news") == {"CarbonAwareJob"}
 
     def test_two_steps_that_change_places_are_seen(self) -> None:
         """The order of calls counts where their commands stand in other modules."""

@@ -195,9 +195,12 @@ class NewsworthyCompute(ScriptedCompute):
         if not known and not self.news_is_lost:
             act = self.acts[min(len(self.specs), len(self.acts)) - 1]
             begins = self.submitted_at[spec.run] + act.queued
+            told = [begins, begins + act.after]
+            if act.blocked is not None:
+                told.insert(0, self.submitted_at[spec.run] + timedelta(minutes=1))
             await self.client.start_workflow(
                 NewsOfRun.run,
-                News(spec.region, [begins, begins + act.after]),
+                News(spec.region, told),
                 id=f"news-{spec.run}",
                 task_queue=NEWS_QUEUE,
             )
