@@ -11,19 +11,20 @@ LowtideError (domain)
     ├── StoreVersion       a store's file is of another schema than this build's
     ├── SecretMissing      a secret is not where it is looked for
     ├── SecretsUnavailable the secret store does not answer, or refuses us
+    ├── StoreUnavailable   a store is out of reach, fails or refuses us; retried
     ├── StoreContended     others kept a store's items busy for too long; retried
     ├── StepTooLarge       a step is more than the store takes at once; never retried
     ├── BundleUnreadable   an exported ledger is not of the form that verify needs
-    ├── ProviderFault      a signal provider did not serve us
+    ├── ProviderFault      a provider of signals or prices did not serve us
     │   ├── ProviderDown       it serves nobody for now: the next refresh asks again
-    │   └── AnswerRefused      one zone's answer that was not given or cannot be trusted
-    ├── ProviderMisconfigured  a signal provider cannot be used as it was set up
+    │   └── AnswerRefused      one zone's or region's answer that was not given or cannot be trusted
+    ├── ProviderMisconfigured  a provider cannot be used as it was set up
     └── HistoryFault       a history did not take or give observations; decisions go on
 """
 
 from __future__ import annotations
 
-from domain.errors import LowtideError
+from domain.errors import LowtideError, Unavailable
 
 
 class ActivityFault(LowtideError):
@@ -51,7 +52,7 @@ class RunRefused(ActivityFault):
         super().__init__(f"run {run} was refused: {why}")
 
 
-class ComputeUnavailable(ActivityFault):
+class ComputeUnavailable(ActivityFault, Unavailable):
     """A compute backend is out of reach, failing or throttling; what came of a request that was
     under way is not known.
     """
@@ -84,6 +85,15 @@ class StoreVersion(ActivityFault):
         )
 
 
+class StoreUnavailable(ActivityFault, Unavailable):
+    """A store is out of reach, fails or refuses us; what came of a write that was under way is not
+    known. Names no secret.
+    """
+
+    def __init__(self, store: str, what: str) -> None:
+        super().__init__(f"store {store}: {what}")
+
+
 class StoreContended(ActivityFault):
     """Others kept changing the items that a step needs; nothing of it was written."""
 
@@ -112,7 +122,7 @@ class SecretMissing(ActivityFault):
         super().__init__(f"secret {name} is missing; {remedy}")
 
 
-class SecretsUnavailable(ActivityFault):
+class SecretsUnavailable(ActivityFault, Unavailable):
     """The secret store does not answer, or refuses us."""
 
     def __init__(self, where: str, kind: str) -> None:
@@ -123,7 +133,7 @@ class SecretsUnavailable(ActivityFault):
 
 
 class ProviderFault(ActivityFault):
-    """A signal provider did not serve us; the message names no secret."""
+    """A provider of signals or prices did not serve us; the message names no secret."""
 
 
 class ProviderDown(ProviderFault):
@@ -131,11 +141,11 @@ class ProviderDown(ProviderFault):
 
 
 class AnswerRefused(ProviderFault):
-    """One zone's answer that was not given, or cannot be trusted; the others are kept."""
+    """One zone's or region's answer that was not given or cannot be trusted; others are kept."""
 
 
 class ProviderMisconfigured(ActivityFault):
-    """A signal provider cannot be used as it was set up."""
+    """A provider of signals or prices cannot be used as it was set up."""
 
     def __init__(self, provider: str, field: str, value: object, allowed: str) -> None:
         super().__init__(f"{provider}: {field} is {value}; allowed: {allowed}")

@@ -53,7 +53,7 @@ class Runs:
                 "run": step.run,
                 "attempt": step.attempt,
                 "cell": step.cell.model_dump(mode="json"),
-                "backend": self._compute.name,
+                "backend": self._compute.name_in(step.cell.region),
             },
         )
         [event] = await asyncio.to_thread(

@@ -1,6 +1,7 @@
 """What can be wrong with what people bring, told as field, value and what is allowed.
 
 LowtideError
+├── Unavailable                      what we stand on does not serve us for now
 └── DomainError
     ├── InvalidInput                 one field, its value, what is allowed
     │   ├── UnknownRegion
@@ -34,6 +35,12 @@ from datetime import datetime
 
 class LowtideError(Exception):
     """Root of every error that Lowtide raises on purpose."""
+
+
+class Unavailable(LowtideError):
+    """A store or service that Lowtide stands on does not serve us for now: the same may go through
+    later.
+    """
 
 
 class DomainError(LowtideError):

@@ -225,6 +225,15 @@ class RefreshReport(Payload):
     """Why the history beside the signal store did not keep the observations."""
 
 
+class PricesReport(Payload):
+    """What one refresh of the prices brought."""
+
+    rows: int
+    """Places, a region and a capacity type each, that have a fresh price."""
+    refused: tuple[str, ...] = ()
+    """``regions: reason`` of prices that were not taken, a line for each reason."""
+
+
 class WatchInput(Payload):
     """Watch one region of one backend, from a cursor."""
 

@@ -355,13 +355,16 @@ def _reason(
     if fallbacks:
         names = ", ".join(item.value.replace("_", " ") for item in fallbacks)
         told += f": no cell within every wall ({names})"
-    told += _compared(estimate, counterfactual, cells.outlook)
+    told += _compared(estimate, counterfactual, cells)
     return told + f", ${estimate.cost_usd:,.4f}"
 
 
-def _compared(estimate: Estimate, counterfactual: Counterfactual, outlook: Outlook | None) -> str:
+def _compared(estimate: Estimate, counterfactual: Counterfactual, cells: Cells) -> str:
+    outlook, policy = cells.outlook, cells.world.policy
+    few = f"{policy.steering_signal.value} is fresh in too few regions"
     if outlook is None:
-        return ", by cost alone: no fresh signal"
+        only_steering = policy.on_signal_loss is OnSignalLoss.COST_ONLY
+        return f", by cost alone: {few if only_steering else 'no fresh signal'}"
     told, basis = "", SignalBasis.of(outlook.signal)
     planned, baseline = estimate.carbon_g(basis), counterfactual.estimate.carbon_g(basis)
     if planned is not None and baseline:
@@ -370,9 +373,8 @@ def _compared(estimate: Estimate, counterfactual: Counterfactual, outlook: Outlo
             f", {abs(less):.0f} % {'less' if less >= 0 else 'more'} {basis.value} carbon"
             f" than {counterfactual.cell.region} at submission"
         )
-    steering = outlook.rows.ground.world.policy.steering_signal
-    if outlook.signal is not steering:
-        told += f", by {basis.value}: {steering.value} is fresh in too few regions"
+    if outlook.signal is not policy.steering_signal:
+        told += f", by {basis.value}: {few}"
     if left_out := len(outlook.regions_without):
         told += f", {left_out} region{'s' * (left_out > 1)} left out without a fresh signal"
     return told

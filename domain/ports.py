@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from domain.forecast import Forecast, Observation, Signal
+from domain.fresh_prices import FreshPrice
 from domain.job import Outcome, RunReport, RunSpec
 from domain.ledger import ChainHead, Draft, LedgerEvent, Root
 from domain.prices import PriceTable
@@ -203,9 +204,8 @@ class ChangeBatch:
 class ComputeBackend(Protocol):
     """Where runs run. It never retries: only the workflow knows deadline and carbon."""
 
-    @property
-    def name(self) -> str:
-        """As ``local``, ``aws-batch``, ``gke``."""
+    def name_in(self, region: str) -> str:
+        """What serves a region: ``local``, ``aws-batch``, ``gke``."""
 
     async def submit(self, spec: RunSpec) -> None:
         """Start a run once. The same spec again, even after a lost answer, changes nothing."""
@@ -230,7 +230,59 @@ class PriceFeed(Protocol):
     """What compute and transfer cost."""
 
     def prices(self, now: datetime) -> PriceTable:
-        """The newest table."""
+        """The newest table; the same object as before while nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRefusal:
+    """A region's prices that a source did not give, or that we did not take, and why."""
+
+    region: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriceAnswer:
+    """What one refresh brought from one source."""
+
+    rows: tuple[FreshPrice, ...]
+    refusals: tuple[PriceRefusal, ...] = ()
+
+
+class PriceSource(Protocol):
+    """Who is asked for prices of compute."""
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+
+    @property
+    def cloud(self) -> str:
+        """Whose regions it knows: ``aws``, ``gcp``."""
+
+    async def fetch(self, regions: Sequence[str], now: datetime) -> PriceAnswer:
+        """Prices at ``now`` of regions, all of its cloud. Those it cannot tell are refused.
+
+        Raises:
+            LowtideError: it tells nothing at all for now.
+        """
+
+
+class DocumentName(StrEnum):
+    """Every document that workers share."""
+
+    FRESH_PRICES = "fresh-prices"
+    RECLAIMS = "reclaims"
+
+
+class Documents(Protocol):
+    """Small contents under a name that workers share. The last writer of a name wins."""
+
+    def put_document(self, name: DocumentName, content: bytes) -> None:
+        """Write a document whole, in place of what stands there."""
+
+    def document(self, name: DocumentName) -> bytes | None:
+        """What was written last; ``None`` where nothing ever was."""
 
 
 class SecretName(StrEnum):

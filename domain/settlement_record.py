@@ -14,13 +14,15 @@ from typing import Any
 
 import rfc8785
 
+from domain.capacity import CapacityType
 from domain.decision_record import Blobs, inputs_of, placement_of
 from domain.errors import MissingBlob
 from domain.forecast import Observation, Signal
-from domain.job import Counterfactual
+from domain.job import Counterfactual, RunState
 from domain.ledger import EventKind, LedgerEvent
 from domain.manifest import JobManifest
 from domain.messages import AttemptRecord
+from domain.reclaims import Exposure
 from domain.settlement import (
     Accounting,
     Observed,
@@ -66,6 +68,27 @@ def recompute(event: LedgerEvent, events: Sequence[LedgerEvent], blobs: Blobs) -
     return data
 
 
+def spot_exposures(events: Sequence[LedgerEvent]) -> tuple[tuple[str, Exposure], ...]:
+    """(region, exposure) of each Spot run of the latest execution that began, in accounted hours.
+
+    A run taken back before it began tells nothing of a rate per hour of running.
+    """
+    execution = _latest_execution(events)
+    time_scale = float(_last_decision(execution).data["time_scale"])
+    return tuple(
+        (
+            run.cell.region,
+            Exposure(
+                hours=max(0.0, (ended_at - started_at).total_seconds()) * time_scale / 3600,
+                reclaims=float(run.report.state is RunState.RECLAIMED),
+            ),
+        )
+        for run in _attempts(execution)
+        if run.cell.capacity_type is CapacityType.SPOT
+        if (started_at := run.report.started_at) and (ended_at := run.report.ended_at)
+    )
+
+
 def promised(events: Sequence[LedgerEvent]) -> Mapping[str, Any]:
     """The placement of the job's first decision: what was promised."""
     return _first_decision(_latest_execution(events)).data["placement"]  # type: ignore[no-any-return]
@@ -85,11 +108,15 @@ def _first_decision(execution: Sequence[LedgerEvent]) -> LedgerEvent:
     return execution[0]
 
 
+def _last_decision(execution: Sequence[LedgerEvent]) -> LedgerEvent:
+    return [event for event in execution if event.kind is EventKind.DECISION][-1]
+
+
 def _basis(
     execution: Sequence[LedgerEvent], blobs: Blobs
 ) -> tuple[JobManifest, Accounting, Counterfactual]:
     """Manifest, accounting and counterfactual as the last decision had them."""
-    last = [event for event in execution if event.kind is EventKind.DECISION][-1]
+    last = _last_decision(execution)
     inputs = inputs_of(last.data, blobs)
     world = inputs.world
     accounting = Accounting(

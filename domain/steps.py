@@ -19,6 +19,7 @@ class Step(StrEnum):
     RECORD_OVERRIDES = "record_overrides"
     FINISH_JOB = "finish_job"
     REFRESH_SIGNALS = "refresh_signals"
+    REFRESH_PRICES = "refresh_prices"
     WATCH_REGION = "watch_region"
     SETTLE_LEDGER = "settle_ledger"
 
@@ -37,4 +38,4 @@ class Queue(StrEnum):
     URGENT = "lowtide-urgent"
     """Submissions of urgent jobs, past the line of flexible ones."""
     SIGNALS = "lowtide-signals"
-    """Refresh, watching, settlement: workflows and activities, always on the current build."""
+    """Refreshes, watching, settlement: workflows and activities, always on the current build."""

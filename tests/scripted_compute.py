@@ -43,7 +43,10 @@ class ScriptedCompute:
     down: set[str] = field(default_factory=set)
     """Regions that do not answer."""
     now: Callable[[], datetime] = field(default=lambda: activity.info().started_time)
-    name: str = "scripted"
+
+    def name_in(self, region: str) -> str:
+        del region
+        return "scripted"
 
     async def submit(self, spec: RunSpec) -> None:
         self._reach(spec.region)

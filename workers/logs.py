@@ -9,6 +9,11 @@ import structlog
 
 from workers.settings import Settings
 
+TALKATIVE = frozenset({"activities", "clients", "domain", "temporalio", "workers", "workflows"})
+"""Whose debug lines are written: our packages and Temporal's. Those of HTTP and cloud libraries
+show headers (httpcore an answer's, botocore a request's with its session token), which may hold
+what nobody should read; the next library may show more."""
+
 
 def configure(settings: Settings) -> None:
     """Send the standard library's records, Temporal's included, through structlog."""
@@ -36,8 +41,13 @@ def configure(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_is_fit_to_read)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
     # A line for each request would drown what a refresh has to say.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _is_fit_to_read(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG or record.name.partition(".")[0] in TALKATIVE

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from activities.prices.refresh import PriceRefresh
 from activities.refresh import Signals
 from activities.world import WorldReader
 from domain.forecast import Forecast
 from domain.policy import Policy
 from domain.ports import (
     ComputeBackend,
+    Documents,
     Ledger,
     PriceFeed,
     Room,
@@ -36,6 +38,9 @@ class Parts:
     history: SignalHistory
     """What was observed: beside the signal store, or the store itself."""
     prices: PriceFeed
+    price_refresh: PriceRefresh
+    """Asks the sources of prices; none where the price table stands alone."""
+    documents: Documents
     compute: ComputeBackend
     world: WorldReader
     close: Callable[[], Awaitable[None]]

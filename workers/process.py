@@ -24,9 +24,11 @@ from workers.parts import Parts
 from workers.registration import (
     register_schedules,
     register_search_attributes,
+    schedule_prices,
     start_watchers,
 )
 from workflows.job import CarbonAwareJob
+from workflows.prices import RefreshPrices
 from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals
 from workflows.watch import WatchRegion
@@ -38,8 +40,12 @@ ACTIVITIES_AT_ONCE = 50
 async def set_up(client: Client, parts: Parts) -> None:
     """Register with Temporal what jobs need, and start the watchers."""
     await register_search_attributes(client)
-    await register_schedules(client, parts.settings.refresh_every, parts.settings.settle_every)
-    await start_watchers(client, parts.compute.name, sorted(parts.policy.regions))
+    settings = parts.settings
+    await register_schedules(client, settings.refresh_every, settings.settle_every)
+    is_live = settings.price_feed.kind == "live"
+    await schedule_prices(client, settings.prices_every if is_live else None)
+    regions = sorted(parts.policy.regions)
+    await start_watchers(client, {region: parts.compute.name_in(region) for region in regions})
 
 
 @asynccontextmanager
@@ -72,7 +78,7 @@ def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
     decisions = Decisions(parts.world, parts.ledger, parts.room, manifests)
     records = Records(parts.ledger)
     runs = Runs(parts.compute, parts.world, parts.ledger, manifests)
-    settle = Settle(parts.ledger, parts.signals, parts.room)
+    settle = Settle(parts.ledger, parts.signals, parts.room, parts.documents)
     watch = Watch(parts.compute, client)
     run_steps: list[Callable[..., Any]] = [runs.dispatch_run, runs.describe_run, runs.terminate_run]
     return (
@@ -114,8 +120,13 @@ def workers(client: Client, parts: Parts) -> tuple[Worker, ...]:
         Worker(
             client,
             task_queue=Queue.SIGNALS,
-            workflows=[RefreshSignals, SettleLedger, WatchRegion],
-            activities=[parts.refresher.refresh_signals, settle.settle_ledger, watch.watch_region],
+            workflows=[RefreshSignals, RefreshPrices, SettleLedger, WatchRegion],
+            activities=[
+                parts.refresher.refresh_signals,
+                parts.price_refresh.refresh_prices,
+                settle.settle_ledger,
+                watch.watch_region,
+            ],
             # Every region's watch holds a slot for good.
             max_concurrent_activities=len(parts.policy.regions) + ACTIVITIES_AT_ONCE,
             graceful_shutdown_timeout=grace,

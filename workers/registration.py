@@ -5,7 +5,7 @@ Each step is idempotent: every worker does all of it at start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -26,15 +26,18 @@ from temporalio.client import (
     ScheduleUpdate,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.messages import WatchInput
 from domain.steps import Queue
 from workflows import attributes
+from workflows.prices import RefreshPrices
 from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals
 from workflows.watch import WatchRegion, watch_workflow_id
 
 REFRESH_SCHEDULE = "refresh-signals"
+PRICES_SCHEDULE = "refresh-prices"
 SETTLE_SCHEDULE = "settle-ledger"
 
 
@@ -89,6 +92,29 @@ async def register_schedules(
     )
 
 
+async def schedule_prices(client: Client, every: timedelta | None) -> None:
+    """Create or update the refresh of prices; ``None``: the price table stands alone, so end it."""
+    if every is None:
+        try:
+            await client.get_schedule_handle(PRICES_SCHEDULE).delete()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        return
+    await _schedule(
+        client,
+        PRICES_SCHEDULE,
+        ScheduleActionStartWorkflow(
+            RefreshPrices.run,
+            id=PRICES_SCHEDULE,
+            task_queue=Queue.SIGNALS,
+            execution_timeout=max(timedelta(seconds=30), every * 0.9),
+        ),
+        every,
+        "prices of compute; a place that nobody told of keeps the last known",
+    )
+
+
 async def _schedule(
     client: Client,
     schedule_id: str,
@@ -113,9 +139,12 @@ async def _schedule(
         await handle.update(lambda _: ScheduleUpdate(schedule))
 
 
-async def start_watchers(client: Client, backend: str, regions: Iterable[str]) -> None:
-    """One ``WatchRegion`` for each region, under its fixed id; one that runs is left alone."""
-    for region in regions:
+async def start_watchers(client: Client, backends: Mapping[str, str]) -> None:
+    """One ``WatchRegion`` for each region, under its fixed id; one that runs is left alone.
+
+    ``backends`` is region -> the name of what serves it.
+    """
+    for region, backend in backends.items():
         await client.start_workflow(
             WatchRegion.run,
             WatchInput(backend=backend, region=region),

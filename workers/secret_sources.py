@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 
 from activities.secrets.environment import EnvironmentSecrets
-from activities.secrets.vault import AppRoleLogin, JwtLogin, VaultLogin, VaultSecrets
+from activities.secrets.vault import (
+    AppRoleLogin,
+    AwsLogin,
+    JwtLogin,
+    VaultLogin,
+    VaultSecrets,
+)
 from domain.ports import SecretSource
 from workers.sections import EnvironmentSecretsSettings, SecretsSettings, VaultSettings
 
@@ -30,5 +36,7 @@ def _login(settings: VaultSettings) -> VaultLogin:
     mount = settings.auth_mount or settings.login
     if settings.login == "approle":
         return AppRoleLogin(settings.role, settings.credential_file, mount)
+    if settings.login == "aws":
+        return AwsLogin(settings.role, mount, settings.url.host or "")
     is_kubernetes = settings.login == "kubernetes"
     return JwtLogin(settings.role, settings.credential_file, mount, kubernetes=is_kubernetes)

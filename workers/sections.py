@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -20,6 +21,8 @@ from pydantic import (
 from activities.carbon import electricity_maps, watttime_api
 from activities.carbon.electricity_maps import EmissionFactors, Granularity
 from activities.carbon.trace import SHIPPED_FILES, ForecastModel
+from activities.prices import gcp_billing
+from activities.prices.instance_types import shape_of
 from domain.forecast import Signal
 from domain.manifest import Duration
 
@@ -176,6 +179,39 @@ class InfluxHistorySettings(Section):
     database: str
 
 
+class TablePricesSettings(Section):
+    """The price table alone."""
+
+    kind: Literal["table"] = "table"
+
+
+def _has_a_shape(instance_type: str) -> str:
+    shape_of(instance_type)
+    return instance_type
+
+
+InstanceType = Annotated[str, AfterValidator(_has_a_shape)]
+
+
+class LivePricesSettings(Section):
+    """Prices of the clouds, and reclaim rates learned from our own runs, over the price table."""
+
+    kind: Literal["live"]
+    aws: Literal["ec2", "fargate"] = "ec2"
+    """What runs go to in AWS's regions: a region and capacity type has one price."""
+    instance_types: tuple[InstanceType, ...] = Field(
+        default=("c6i.xlarge", "m6i.xlarge", "r6i.xlarge"), min_length=1
+    )
+    """Of EC2, as the compute environments have them; sizes of a family cost the same per vCPU."""
+    gcp_family: str = "E2"
+    """Machine family of Compute Engine, as Google's price list writes it."""
+    price_list_region: Literal["us-east-1", "eu-central-1", "ap-south-1"] = "eu-central-1"
+    """Where AWS's list is asked; it tells of all regions."""
+    ec2_url: HttpUrl | None = None
+    price_list_url: HttpUrl | None = None
+    billing_url: HttpUrl = HttpUrl(gcp_billing.BASE_URL)
+
+
 class EnvironmentSecretsSettings(Section):
     """Keys from environment variables: for the embedded product."""
 
@@ -187,11 +223,12 @@ class VaultSettings(Section):
 
     kind: Literal["vault"]
     url: HttpUrl
-    login: Literal["kubernetes", "jwt", "approle"] = "kubernetes"
+    login: Literal["kubernetes", "jwt", "approle", "aws"] = "kubernetes"
     role: str
-    """Of Kubernetes or JWT auth; the role ID of AppRole."""
+    """Of Kubernetes, JWT or AWS auth; the role ID of AppRole."""
     credential_file: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-    """What proves the role, read at each login: a JWT, or AppRole's secret ID."""
+    """What proves the role, read at each login: a JWT, or AppRole's secret ID. Not read by AWS
+    auth, where the role that the process runs under is the proof."""
     auth_mount: str | None = None
     """Path of the auth method; its own name if left out."""
     mount: str = "secret"
@@ -205,4 +242,5 @@ HistorySettings = Annotated[
     NoHistorySettings | S3HistorySettings | TimestreamHistorySettings | InfluxHistorySettings,
     Field(discriminator="kind"),
 ]
+PriceFeedSettings = Annotated[TablePricesSettings | LivePricesSettings, Field(discriminator="kind")]
 SecretsSettings = Annotated[EnvironmentSecretsSettings | VaultSettings, Field(discriminator="kind")]

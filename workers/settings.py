@@ -31,11 +31,13 @@ from workers.sections import (
     Every,
     HistorySettings,
     NoHistorySettings,
+    PriceFeedSettings,
     ReclaimSettings,
     SecretsSettings,
     SignalSettings,
     SqliteSettings,
     StoreSettings,
+    TablePricesSettings,
     TraceSettings,
     WorkerSettings,
 )
@@ -59,16 +61,20 @@ class Settings(BaseSettings):
     policy: FilePath = POLICIES / "default.yaml"
     regions: FilePath = POLICIES / "regions.csv"
     prices: FilePath = POLICIES / "prices.csv"
+    """The price table: its rows stand wherever ``price_feed`` knows nothing newer."""
     egress: FilePath = POLICIES / "egress.csv"
     region_overrides: FilePath | None = None
     """CSV of ``id`` and any of the catalogue's columns: replaces those cells of ``regions``."""
     refresh_every: Every = Field(default="5m", validate_default=True)
     settle_every: Every = Field(default="1h", validate_default=True)
+    prices_every: Every = Field(default="1h", validate_default=True)
+    """How often live prices are asked for."""
     signals: SignalSettings = SignalSettings()
     trace: TraceSettings = TraceSettings()
     store: StoreSettings = SqliteSettings()
     history: HistorySettings = NoHistorySettings()
     secrets: SecretsSettings = EnvironmentSecretsSettings()
+    price_feed: PriceFeedSettings = TablePricesSettings()
     reclaims: tuple[ReclaimSettings, ...] = ()
     worker: WorkerSettings = WorkerSettings()
     log_format: Literal["console", "json"] = "console"
@@ -106,11 +112,18 @@ def load_settings(**arguments: Any) -> Settings:
         return Settings(**arguments)
     except ValidationError as error:
         found = problems_of(error, "settings", Settings.model_fields, "workers/settings.py")
-        raise InvalidSettings(
-            tuple(replace(item, field=_variable(item.field)) for item in found)
-        ) from None
+        raise InvalidSettings(tuple(map(_told, found))) from None
     except SettingsError as error:
         raise InvalidSettings((Problem("settings", str(error), "JSON for a section"),)) from None
+
+
+def _told(problem: Problem) -> Problem:
+    """By the setting's name in the environment, and without the value of one that is not known:
+    it may be a secret under a wrong name.
+    """
+    known = problem.field.partition(".")[0] in Settings.model_fields
+    value = problem.value if known else "what it holds"
+    return replace(problem, field=_variable(problem.field), value=value)
 
 
 def _variable(field: str) -> str:
@@ -119,7 +132,7 @@ def _variable(field: str) -> str:
     Where a section has kinds, Pydantic names the kind between section and field.
     """
     section, *rest = field.split(".")
-    if section in {"store", "history", "secrets"} and len(rest) > 1:
+    if section in {"store", "history", "secrets", "price_feed"} and len(rest) > 1:
         rest = rest[1:]
     return PREFIX + "__".join([section, *rest]).upper()
 

@@ -5,14 +5,15 @@ It is also the one door through which operators' commands reach the worker's sid
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from activities.compute.local import LocalCompute, Reclaims
 from activities.history.best_effort import BestEffortHistory
-from activities.prices.static import StaticPrices
 from activities.refresh import Signals
 from activities.stores.bundle import read_bundle
 from activities.stores.dynamodb import DynamoStore
@@ -38,6 +39,7 @@ from workers.devserver import DevServer, DevServerFailed, dev_server
 from workers.histories import history_of
 from workers.logs import configure
 from workers.parts import Parts
+from workers.price_feed import prices_of
 from workers.process import running, serve, set_up
 from workers.sections import DynamoDbSettings, SqliteSettings
 from workers.settings import POLICIES, Settings, load_settings
@@ -91,8 +93,9 @@ def build(settings: Settings) -> Parts:
     """
     catalogue = parse_catalogue(_catalogue_text(settings))
     policy = parse_policy(settings.policy.read_text(), catalogue)
-    prices = StaticPrices(parse_prices(settings.prices.read_text(), settings.egress.read_text()))
+    table = parse_prices(settings.prices.read_text(), settings.egress.read_text())
     store = _store(settings)
+    prices = prices_of(settings.price_feed, table, store, policy.regions)
     feed = _feed(settings, catalogue, policy, store)
     history = history_of(settings.history, settings.secrets)
     zones = {zone for signal in Signal for zone in catalogue.zones(signal, policy.regions)}
@@ -117,11 +120,18 @@ def build(settings: Settings) -> Parts:
             BestEffortHistory(history) if history else None,
         ),
         history=history or store,
-        prices=prices,
+        prices=prices.feed,
+        price_refresh=prices.refresh,
+        documents=store,
         compute=compute,
-        world=WorldReader(store, prices, policy, catalogue, METHODOLOGY, feed.time_scale),
-        close=feed.close,
+        world=WorldReader(store, prices.feed, policy, catalogue, METHODOLOGY, feed.time_scale),
+        close=partial(_close, feed.close, prices.close),
     )
+
+
+async def _close(*closes: Callable[[], Awaitable[None]]) -> None:
+    for close in closes:
+        await close()
 
 
 def _catalogue_text(settings: Settings) -> str:

@@ -33,6 +33,7 @@ from purgatory.domain.model import OpenedState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from activities.errors import AnswerRefused, ProviderDown, ProviderMisconfigured
+from activities.masks import masked
 
 IN_FLIGHT = 12
 """Requests of one provider that are under way at once, and connections to one host; the others wait
@@ -282,7 +283,6 @@ class ProviderApi:
         path: str,
         params: Mapping[str, str | int],
         headers: Mapping[str, str] | None = None,
-        auth: httpx.Auth | None = None,
     ) -> Answer:
         """One request within a turn.
 
@@ -298,7 +298,7 @@ class ProviderApi:
             extensions={LIMITER: self._limiter},
         )
         try:
-            response = await self._client.send(request, auth=auth)
+            response = await self._client.send(request)
         except httpx.HTTPError as error:
             raise ProviderDown(f"no answer ({type(error).__name__})") from None
         answer = Answer(
@@ -312,9 +312,8 @@ class ProviderApi:
 
     def said(self, answer: Answer) -> str:
         """``: ...``: what a refusal's body says, masked and short; nothing where it is HTML."""
-        text = " ".join(answer.content[:4096].decode(errors="replace").split())
-        for secret in self._secrets.values():
-            text = text.replace(secret, "***")
+        said = masked(answer.content[:4096].decode(errors="replace"), self._secrets.values())
+        text = " ".join(said.split())
         if not text or text.startswith("<"):
             return ""
         return f": {text[:EXCERPT_LENGTH]}"

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from activities.carbon.questions import BUDGET_S, merged
+from activities.errors import ActivityFault
 from domain.forecast import Signal
 from domain.ports import ProviderAnswer, Refusal, SignalProvider
 
@@ -108,6 +109,9 @@ class Failover:
                 answer = await provider.fetch(zones, now)
         except TimeoutError:
             reason = f"no answer within {time_s:.3g} s"
+        except ActivityFault as fault:
+            # As persistence has it where the store is out of reach: it says what is wrong.
+            reason = f"failed ({fault})"
         except Exception as error:  # noqa: BLE001 - whatever it is
             # One adapter's defect must not cost what the others know.
             _LOG.exception("%s failed", provider.name)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Callable, Mapping
 
@@ -164,8 +165,10 @@ class WattTimeApi:
             password = await asyncio.to_thread(self._secrets.read, SecretName.WATTTIME_PASSWORD)
         except ActivityFault as fault:
             raise ProviderDown(str(fault)) from None
-        self._api.mask("password", password)
-        answer = await self._api.get("/login", {}, auth=httpx.BasicAuth(user, password))
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        for label, secret in {"user": user, "password": password, "basic": basic}.items():
+            self._api.mask(label, secret)
+        answer = await self._api.get("/login", {}, headers={"Authorization": f"Basic {basic}"})
         if answer.status != OK:
             raise ProviderDown(f"login refused: {answer.status}{self._api.said(answer)}")
         try:

@@ -75,9 +75,9 @@ class LocalCompute:
         """Supervisors that this process started. Kept only to be reaped."""
         self._spawning = threading.Lock()
 
-    @property
-    def name(self) -> str:
-        """As watchers and ledger events name it."""
+    def name_in(self, region: str) -> str:
+        """As watchers and ledger events name it, in every region."""
+        del region
         return "local"
 
     async def submit(self, spec: RunSpec) -> None:

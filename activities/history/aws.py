@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    ClientError,
-)
 
+from activities import aws
 from activities.errors import HistoryFault
 
 _BRIEF = Config(
@@ -29,13 +26,6 @@ def connect(service: str, region: str, endpoint_url: str | None = None) -> Any:
     return boto3.client(service, region_name=region, endpoint_url=endpoint_url, config=_BRIEF)
 
 
-@contextmanager
-def told(history: str) -> Iterator[None]:
-    """Tell failures of boto3 as a ``HistoryFault``: by their code or type, with no more text."""
-    try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        raise HistoryFault(history, f"{error.operation_name} failed with {code}") from None
-    except BotoCoreError as error:
-        raise HistoryFault(history, f"failed with {type(error).__name__}") from None
+def told(history: str) -> AbstractContextManager[None]:
+    """Tell failures of boto3 as a ``HistoryFault``."""
+    return aws.told(partial(HistoryFault, history))

@@ -15,6 +15,7 @@ fields replaces it. So the provider is a field: as a tag, a change of provider w
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -34,6 +35,7 @@ from activities.history.points import (
     overlapping,
     readable,
 )
+from activities.masks import masked
 from domain.forecast import Observation, Signal
 
 LINES_A_REQUEST = 5_000
@@ -136,7 +138,7 @@ class InfluxHistory:
                     g_per_kwh=float(row["g_per_kwh"]),
                     provider=row["provider"],
                 )
-                for row in self._rows(answer.json())
+                for row in self._rows(json.loads(answer))
             ]
         return overlapping(found, start, end)
 
@@ -156,7 +158,8 @@ class InfluxHistory:
 
     def _send(
         self, method: str, path: str, params: Mapping[str, str], body: bytes | None = None
-    ) -> httpx.Response:
+    ) -> str:
+        """What it answers, the token masked."""
         token = self._token()
         if not token or not token.isascii() or not token.isprintable():
             raise HistoryFault(self.name, "its token holds characters that none has (a newline?)")
@@ -170,10 +173,10 @@ class InfluxHistory:
             )
         except httpx.HTTPError as error:
             raise HistoryFault(self.name, f"no answer ({type(error).__name__})") from None
+        said = masked(answer.text, [token])
         if not answer.is_success:
-            said = _said(answer.text.replace(token, "***"))
-            raise HistoryFault(self.name, f"answers {answer.status_code}{said}")
-        return answer
+            raise HistoryFault(self.name, f"answers {answer.status_code}{_said(said)}")
+        return said
 
 
 def line(item: Observation) -> str:

@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import boto3  # type: ignore[import-untyped]
 import hvac
 import hvac.exceptions
 import requests
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    NoCredentialsError,
+)
 
 from activities.errors import SecretMissing, SecretsUnavailable
 from domain.ports import SecretName
@@ -32,6 +37,9 @@ RENEW_AT = 1 / 3
 """Share of the token's lease that must be left; with less it is renewed."""
 
 TIMEOUT_S = 5
+
+_FAILED = hvac.exceptions.VaultError, requests.RequestException, BotoCoreError, OSError
+"""Vault's refusal, no answer, or nothing to log in with."""
 
 PLACES: Mapping[SecretName, tuple[str, str]] = {
     SecretName.ELECTRICITY_MAPS_KEY: ("electricity-maps", "api_key"),
@@ -83,6 +91,35 @@ class AppRoleLogin:
         """Log in with what the file holds now."""
         secret_id = self.secret_id_file.read_text().strip()
         answer = client.auth.approle.login(self.role_id, secret_id, mount_point=self.mount)
+        return dict(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class AwsLogin:
+    """By the AWS role that this process runs under, which signs the login: nothing is kept.
+
+    ``server`` is Vault's own name, which is signed too: where Vault asks for it
+    (``iam_server_id_header_value``), a login that was meant for another server is refused.
+    """
+
+    role: str
+    mount: str
+    server: str
+
+    def __call__(self, client: Any) -> Mapping[str, Any]:
+        """Log in with the credentials that boto3 finds now. Raises ``BotoCoreError`` if none."""
+        found = boto3.Session().get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        signer = found.get_frozen_credentials()
+        answer = client.auth.aws.iam_login(
+            signer.access_key,
+            signer.secret_key,
+            signer.token,
+            header_value=self.server,
+            role=self.role,
+            mount_point=self.mount,
+        )
         return dict(answer)
 
 
@@ -146,7 +183,7 @@ class VaultSecrets:
             return held.fields
         try:
             fields = self._ask(path)
-        except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
+        except _FAILED as error:
             if held is not None and now - held.read_at < USABLE_WITHOUT_VAULT_S:
                 return held.fields
             # Only the kind of error: a client's message may quote what was sent.

@@ -1,4 +1,5 @@
-"""The production store: DynamoDB behind the ports ``SignalStore``, ``Ledger`` and ``Room``.
+"""The production store: DynamoDB behind the ports ``SignalStore``, ``Ledger``, ``Room`` and
+``Documents``.
 
 Two tables of one key schema, ``pk`` and ``sk``, both strings, and no index; they may be one table.
 *Signals* may be a global table. *Ledger* is of one home region, since a transaction reaches no
@@ -12,6 +13,7 @@ signals   forecasts#SHARD            ZONE|SIGNAL             forecast; the only 
 signals   revision                   forecasts               changes with any forecast
 signals   observed#ZONE|SIGNAL       start                   one observation
 signals   observed                   longest-step            how far back one may begin
+signals   documents                  NAME                    one document, whole
 ledger    jobs#SHARD                 JOB                     row: manifest, head, outcome, room held
 ledger    events#JOB                 place                   hash and canonical bytes, put if absent
 ledger    blob#SHA256                part                    immutable content
@@ -36,7 +38,8 @@ Requests, with nobody in the way (and one for each further MB of a partition):
 ==========================  ====================================================================
 refresh, 300 zones x 2      14, or 7 where nothing is new; and 1 for 25 new observations
 reads of a decision         revision 1; forecasts 8, only when the revision has changed; room 1
-                            for each UTC day, and 1 for the job's row
+                            for each UTC day, and 1 for the job's row; with live prices, 2 for
+                            each worker in 30 s
 commit of a decision        4, of which 2 for the blob of the room that it saw; the first after
                             a refresh also brings 600 forecasts: 6 to look for them, 24 to write
 admission of a job          4
@@ -45,6 +48,7 @@ settlement pass             8 for each of three lists, 1 for open roots, and wha
 settlement of a job         3 for its chain and commit, 2 for each series of observations, 2 for
                             the blob of these, 7 for its decision's inputs of 600 forecasts, or 1
                             where this process holds those of an earlier one
+learned reclaim rates       2 for each pass that settled Spot runs
 root                        8 at most, and 1 for each 25 chains that moved
 ==========================  ====================================================================
 
@@ -59,21 +63,23 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from activities.stores.dynamodb_documents import DynamoDocuments
 from activities.stores.dynamodb_ledger import DynamoLedger
 from activities.stores.dynamodb_room import DynamoRoom
 from activities.stores.dynamodb_signals import DynamoSignals
 from activities.stores.dynamodb_table import Table
 
 
-class DynamoStore(DynamoSignals, DynamoLedger, DynamoRoom):
-    """Signals in one table, ledger, blobs and room in another, or all in one.
+class DynamoStore(DynamoSignals, DynamoDocuments, DynamoLedger, DynamoRoom):
+    """Signals and documents in one table, ledger, blobs and room in another, or all in one.
 
-    Threads and processes share it. The three ports also stand alone, each over its ``Table``.
+    Threads and processes share it. The four ports also stand alone, each over its ``Table``.
     """
 
     def __init__(self, signals: Table, ledger: Table) -> None:
         """Hold the tables, each with a client of its region (``dynamodb_table.connect``)."""
         DynamoSignals.__init__(self, signals)
+        DynamoDocuments.__init__(self, signals)
         DynamoLedger.__init__(self, ledger)
 
     def close(self) -> None:

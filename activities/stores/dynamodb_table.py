@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
+from activities import aws
 from activities.contention import tries
-from activities.errors import StepTooLarge, StoreContended
+from activities.errors import StepTooLarge, StoreContended, StoreUnavailable
 
 PARTITION, SORT = "pk", "sk"
 """The key schema of every table: both strings."""
@@ -154,7 +157,10 @@ class Cancelled(Exception):
 
 
 class Table:
-    """A table's requests. Threads may share it."""
+    """A table's requests. Threads may share it.
+
+    Each raises ``StoreUnavailable`` where DynamoDB is out of reach, fails or refuses us.
+    """
 
     def __init__(self, client: Any, name: str) -> None:
         """Hold a client of ``connect`` and the table's name."""
@@ -167,7 +173,8 @@ class Table:
 
     def get(self, key: Key) -> Item | None:
         """One item. One request."""
-        answer = self.client.get_item(TableName=self.name, Key=_key(key), ConsistentRead=True)
+        with self._told():
+            answer = self.client.get_item(TableName=self.name, Key=_key(key), ConsistentRead=True)
         return _plain(answer["Item"]) if "Item" in answer else None
 
     def query(self, partition: str, first: str = "", last: str = "") -> Iterator[Item]:
@@ -187,19 +194,21 @@ class Table:
             KeyConditionExpression=condition,
             ExpressionAttributeValues=_wire(values),
         )
-        for page in pages:
-            yield from map(_plain, page["Items"])
+        with self._told():
+            for page in pages:
+                yield from map(_plain, page["Items"])
 
     def last(self, partition: str) -> Item | None:
         """The item with the highest sort key. One request."""
-        answer = self.client.query(
-            TableName=self.name,
-            ConsistentRead=True,
-            KeyConditionExpression=f"{PARTITION} = :p",
-            ExpressionAttributeValues=_wire({":p": partition}),
-            ScanIndexForward=False,
-            Limit=1,
-        )
+        with self._told():
+            answer = self.client.query(
+                TableName=self.name,
+                ConsistentRead=True,
+                KeyConditionExpression=f"{PARTITION} = :p",
+                ExpressionAttributeValues=_wire({":p": partition}),
+                ScanIndexForward=False,
+                Limit=1,
+            )
         return next(map(_plain, answer["Items"]), None)
 
     def get_all(self, keys: Iterable[Key], attributes: Sequence[str] = ()) -> Iterator[Item]:
@@ -213,9 +222,10 @@ class Table:
         for chunk in chunks(dict.fromkeys(keys), _BATCH_READS):
             pending = list(map(_key, chunk))
             for _ in tries():
-                answer = self.client.batch_get_item(
-                    RequestItems={self.name: {**wanted, "Keys": pending}}
-                )
+                with self._told():
+                    answer = self.client.batch_get_item(
+                        RequestItems={self.name: {**wanted, "Keys": pending}}
+                    )
                 yield from map(_plain, answer["Responses"].get(self.name, ()))
                 pending = answer["UnprocessedKeys"].get(self.name, {}).get("Keys", [])
                 if not pending:
@@ -240,34 +250,39 @@ class Table:
         """
         if len(writes) > TRANSACTION_ITEMS:
             raise StepTooLarge("items in one transaction", len(writes), TRANSACTION_ITEMS)
-        try:
-            self.client.transact_write_items(
-                TransactItems=[write.request(self.name) for write in writes]
-            )
-        except self.client.exceptions.TransactionCanceledException as error:
-            reasons = [
-                Reason(given.get("Code", "None"), _plain(given.get("Item", {})))
-                for given in error.response["CancellationReasons"]
-            ]
-            if {reason.code for reason in reasons} <= {"None", _CONDITION, *_PASSING}:
-                raise Cancelled(reasons) from None
-            raise
+        with self._told():
+            try:
+                self.client.transact_write_items(
+                    TransactItems=[write.request(self.name) for write in writes]
+                )
+            except self.client.exceptions.TransactionCanceledException as error:
+                reasons = [
+                    Reason(given.get("Code", "None"), _plain(given.get("Item", {})))
+                    for given in error.response["CancellationReasons"]
+                ]
+                if {reason.code for reason in reasons} <= {"None", _CONDITION, *_PASSING}:
+                    raise Cancelled(reasons) from None
+                raise
 
     def _write_all(self, requests: Iterable[Mapping[str, Any]]) -> None:
         for chunk in chunks(requests, _BATCH_WRITES):
             pending: Sequence[Any] = chunk
             for _ in tries():
-                try:
-                    answer = self.client.batch_write_item(RequestItems={self.name: pending})
-                except ClientError as error:
-                    if error.response["Error"]["Code"] != "TransactionConflictException":
-                        raise
-                    continue
+                with self._told():
+                    try:
+                        answer = self.client.batch_write_item(RequestItems={self.name: pending})
+                    except ClientError as error:
+                        if error.response["Error"]["Code"] != "TransactionConflictException":
+                            raise
+                        continue
                 pending = answer["UnprocessedItems"].get(self.name, [])
                 if not pending:
                     break
             else:
                 raise StoreContended(self.name, "writing")
+
+    def _told(self) -> AbstractContextManager[None]:
+        return aws.told(partial(StoreUnavailable, self.name))
 
 
 def create_table(table: Table) -> None:

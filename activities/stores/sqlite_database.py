@@ -23,9 +23,6 @@ from pathlib import Path
 
 from activities.errors import StoreVersion
 
-SCHEMA_VERSION = 1
-"""``PRAGMA user_version`` of the files that this build reads and writes."""
-
 BUSY_TIMEOUT_S = 30.0
 """How long a transaction waits for another process's; longer than any commit by far."""
 
@@ -40,7 +37,7 @@ def micros(instant: datetime) -> int:
     return (instant - EPOCH) // MICROSECOND
 
 
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE blobs (
     sha256  TEXT PRIMARY KEY,
     content BLOB NOT NULL
@@ -115,6 +112,20 @@ CREATE TABLE observations (
 CREATE INDEX observations_by_step ON observations (step_us)
 """
 
+_DOCUMENTS = """
+CREATE TABLE documents (
+    name    TEXT PRIMARY KEY,
+    content BLOB NOT NULL
+) WITHOUT ROWID
+"""
+
+_LAYOUTS = (_FIRST, _DOCUMENTS)
+"""What each version adds to the one before it."""
+
+SCHEMA_VERSION = len(_LAYOUTS)
+"""``PRAGMA user_version`` of the files that this build reads and writes. It takes an older file
+further."""
+
 
 class Database:
     """One file, one connection, one transaction at a time in this process.
@@ -127,7 +138,7 @@ class Database:
         """Open the file, and lay out a new one.
 
         Raises:
-            StoreVersion: another build of Lowtide laid it out in another way.
+            StoreVersion: a later build of Lowtide laid it out in another way.
         """
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
@@ -186,10 +197,11 @@ class Database:
             [version] = transaction.execute("PRAGMA user_version").fetchone()
             if version == SCHEMA_VERSION:
                 return
-            if version != 0:
+            if not 0 <= version < SCHEMA_VERSION:
                 raise StoreVersion(path.name, version, SCHEMA_VERSION)
-            for statement in _SCHEMA.split(";"):
-                transaction.execute(statement)
+            for layout in _LAYOUTS[version:]:
+                for statement in layout.split(";"):
+                    transaction.execute(statement)
             transaction.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from clients.cli import demo, dev, explain, jobs, ledger, refresh, signals, worker
+from clients.cli import demo, dev, explain, jobs, ledger, prices, refresh, signals, worker
 
 app = typer.Typer(
     name="lowtide",
@@ -34,6 +34,7 @@ app.command("cancel")(jobs.cancel)
 app.command("change-deadline")(jobs.change_deadline)
 app.command("signals")(signals.signals)
 app.command("regions")(signals.regions)
+app.command("prices")(prices.prices)
 app.command("refresh")(refresh.refresh)
 app.add_typer(ledger.app, name="ledger")
 

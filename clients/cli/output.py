@@ -20,7 +20,7 @@ from rich.text import Text
 from temporalio.service import RPCError, RPCStatusCode
 
 from clients.errors import NoWorker, Unreachable
-from domain.errors import InvalidFields, LowtideError
+from domain.errors import InvalidFields, LowtideError, Unavailable
 
 P = ParamSpec("P")
 
@@ -32,7 +32,7 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 """What was asked for is not allowed; nothing was done."""
 EXIT_UNREACHABLE = 3
-"""Temporal or a worker did not answer."""
+"""Temporal, a worker or a store did not answer."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -44,7 +44,7 @@ def command(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Non
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             asyncio.run(function(*args, **kwargs))
-        except (Unreachable, NoWorker) as error:
+        except (Unreachable, NoWorker, Unavailable) as error:
             fail(str(error), EXIT_UNREACHABLE)
         except InvalidFields as error:
             for problem in error.problems[:-1]:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from activities.errors import StoreUnavailable
 from activities.stores.sqlite import SqliteStore
 from domain import settlement_record
 from domain.capacity import CapacityType
@@ -13,11 +16,12 @@ from domain.decision import DecisionInputs
 from domain.forecast import Observation, Signal
 from domain.job import Outcome
 from domain.ledger import Draft, EventKind
-from domain.ports import Commit
+from domain.ports import Commit, DocumentName
+from domain.reclaims import Exposure, ReclaimHistory
 from domain.room import RoomClaim, hour_of
 from domain.verify import verify_ledger
 from tests.activities.settling import HOUR, LATER, publish, ran, settle
-from tests.domain.recorded import HOME, NOW, make_inputs, stub_decide
+from tests.domain.recorded import HOME, NOW, make_inputs, make_world, stub_decide
 
 
 @pytest.fixture
@@ -116,3 +120,107 @@ async def test_a_job_that_is_run_again_meanwhile_is_left_alone(store: SqliteStor
     assert (report.settled, report.waiting) == (1, 1)
     assert [len(settlements(store, name)) for name in (job, other)] == [0, 1]
     assert report.root is not None
+
+
+# ── reclaims ─────────────────────────────────────────────────────────────────────────────────
+
+SPOT = CapacityType.SPOT
+
+
+def learned(store: SqliteStore) -> ReclaimHistory | None:
+    content = store.document(DocumentName.RECLAIMS)
+    return ReclaimHistory.model_validate_json(content) if content else None
+
+
+async def test_a_pass_learns_from_the_spot_runs_that_it_settles(store: SqliteStore) -> None:
+    """Each run's hours and each reclaim, once, however often the ledger is settled."""
+    ran(store, make_inputs("taken"), 1, capacity_type=SPOT, reclaimed_after=(0.25, 0.75))
+    ran(store, make_inputs("undisturbed"), 2, capacity_type=SPOT)
+    ran(store, make_inputs("on-demand"), 1)
+    publish(store, 6)
+    for _ in range(2):
+        await settle(store)
+    found = learned(store)
+    assert found == ReclaimHistory(as_of=LATER, regions={HOME: Exposure(hours=4, reclaims=2)})
+
+
+async def test_nothing_is_learned_before_a_job_is_settled(store: SqliteStore) -> None:
+    """Nor from on-demand runs: nothing is written."""
+    ran(store, make_inputs("waits"), 9, capacity_type=SPOT, reclaimed_after=(1.0,))
+    ran(store, make_inputs("on-demand"), 1)
+    publish(store, 6)
+    report = await settle(store)
+    assert (report.settled, report.waiting) == (1, 1)
+    assert learned(store) is None
+
+
+async def test_hours_of_a_compressed_trace_count_as_the_hours_that_they_stand_for(
+    store: SqliteStore,
+) -> None:
+    """As decisions reckon: a rate is reclaims per accounted hour."""
+    ran(store, make_inputs("fast", make_world(time_scale=1800.0)), 1, capacity_type=SPOT)
+    publish(store, 6)
+    await settle(store)
+    found = learned(store)
+    assert found is not None
+    assert found.regions == {HOME: Exposure(hours=1800, reclaims=0)}
+
+
+class Slow:
+    """Observations that come when another attempt of the same pass has settled everything."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._first = True
+
+    def observations(
+        self, zone: str, signal: Signal, start: datetime, end: datetime
+    ) -> Sequence[Observation]:
+        if self._first:
+            self._first = False
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(asyncio.run, settle(self._store, LATER + HOUR)).result()
+        return self._store.observations(zone, signal, start, end)
+
+
+async def test_an_attempt_that_was_given_up_counts_nothing_twice(store: SqliteStore) -> None:
+    """It finds the settlement of the attempt after it, which has counted the job's runs."""
+    ran(store, make_inputs(), 1, capacity_type=SPOT, reclaimed_after=(0.5,))
+    publish(store, 6)
+    await settle(store, LATER, signals=Slow(store))
+    found = learned(store)
+    assert found is not None
+    assert found.regions == {HOME: Exposure(hours=1.5, reclaims=1)}
+
+
+class OutOfReach:
+    """Documents of a store that is lost at the end of a pass."""
+
+    def document(self, name: DocumentName) -> bytes | None:
+        raise StoreUnavailable("documents", name)
+
+
+async def test_a_pass_that_dies_loses_hours_and_reclaims_alike(store: SqliteStore) -> None:
+    """The next one settles what is left, and learns from that alone."""
+    ran(store, make_inputs("lost"), 1, capacity_type=SPOT, reclaimed_after=(0.5,))
+    publish(store, 6)
+    with pytest.raises(StoreUnavailable):
+        await settle(store, documents=OutOfReach())
+    ran(store, make_inputs("next"), 2, capacity_type=SPOT)
+    assert (await settle(store)).settled == 1
+    found = learned(store)
+    assert found is not None
+    assert found.regions == {HOME: Exposure(hours=2, reclaims=0)}
+
+
+async def test_what_another_build_learned_in_another_form_is_begun_anew(
+    store: SqliteStore,
+) -> None:
+    """It stops no settlement."""
+    store.put_document(DocumentName.RECLAIMS, b"of another form")
+    ran(store, make_inputs(), 1, capacity_type=SPOT)
+    publish(store, 6)
+    assert (await settle(store)).settled == 1
+    found = learned(store)
+    assert found is not None
+    assert found.regions == {HOME: Exposure(hours=1, reclaims=0)}

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from clients.cli import app
+from domain.capacity import CapacityType
+from domain.fresh_prices import FreshPrice, rows_to_json
 from domain.ledger import EventKind, LedgerEvent
+from domain.ports import DocumentName
+from domain.reclaims import Exposure, ReclaimHistory
 from tests.clients.site import SOON, Site, wait_for
 
 COMMANDS = (
     *("dev", "demo", "worker", "submit", "list", "show", "explain", "run-now", "cancel"),
-    *("change-deadline", "signals", "regions", "refresh", "ledger"),
+    *("change-deadline", "signals", "regions", "prices", "refresh", "ledger"),
 )
 LEDGER_COMMANDS = ("show", "verify", "export")
 
@@ -194,6 +200,59 @@ class TestOperators:
         assert wrong.returncode == 2
         assert "--history: soon is not allowed; expected a duration" in wrong.stderr
         wrong = site.call("signals", "--region", "aws:eu-nort-1")
+        assert wrong.returncode == 2
+        assert "perhaps aws:eu-north-1" in wrong.stderr
+
+    def test_prices(self, site: Site) -> None:
+        """Both capacity types of each region, with where the figures come from."""
+        done = site.call("prices")
+        assert_fits(done.stdout)
+        assert "Prices (table 2026.1, $ an hour)" in done.stdout
+        rows = {(row["region"], row["capacity_type"]): row for row in site.json("prices")}
+        assert {region for region, _ in rows} == {
+            *("aws:eu-central-1", "aws:eu-north-1", "aws:eu-west-3")
+        }
+        spot = rows["aws:eu-north-1", "spot"]
+        assert (spot["usd_per_vcpu_hour"], spot["stale"]) == (0.014174, False)
+        assert "Spot Instance Advisor" in spot["source"]
+        assert rows["aws:eu-north-1", "on_demand"]["reclaims_per_hour"] == 0
+
+    def test_live_prices(self, site: Site) -> None:
+        """What was told and learned, and what is stale of it; in 80 columns too."""
+        long_ago = datetime(2026, 1, 1, 9, tzinfo=UTC)
+        told = FreshPrice(
+            region="aws:eu-north-1",
+            capacity_type=CapacityType.SPOT,
+            usd_per_vcpu_hour=0.0123,
+            usd_per_gib_hour=0.0017,
+            as_of=long_ago,
+            good_until=long_ago + timedelta(hours=6),
+            source="EC2 Spot: 0.3471 of the table's on-demand price",
+        )
+        learned = {"aws:eu-west-3": Exposure(hours=1000, reclaims=8)}
+        history = ReclaimHistory(as_of=long_ago, regions=learned)
+        with site.store() as store:
+            store.put_document(DocumentName.FRESH_PRICES, rows_to_json([told]))
+            store.put_document(DocumentName.RECLAIMS, history.model_dump_json().encode())
+        live = replace(site, environment=site.environment | {"LOWTIDE_PRICE_FEED__KIND": "live"})
+        done = live.call("prices")
+        assert_fits(done.stdout)
+        assert "stale: EC2 Spot" in " ".join(done.stdout.split())
+        rows = {(row["region"], row["capacity_type"]): row for row in live.json("prices")}
+        stale = rows["aws:eu-north-1", "spot"]
+        assert (stale["usd_per_vcpu_hour"], stale["stale"]) == (0.0123, True)
+        assert stale["as_of"] == "2026-01-01T09:00Z"
+        reclaimed = rows["aws:eu-west-3", "spot"]
+        assert (reclaimed["reclaims_per_hour"], reclaimed["stale"]) == (0.0040535, False)
+        assert "learned from 1000.0 h" in reclaimed["source"]
+        assert site.json("prices", "--region", "aws:eu-north-1")[0]["stale"] is False
+
+    def test_prices_of_one_region(self, site: Site) -> None:
+        """Enabled or not; a name that does not exist is told with what may have been meant."""
+        assert {row["region"] for row in site.json("prices", "--region", "gcp:us-east1")} == {
+            "gcp:us-east1"
+        }
+        wrong = site.call("prices", "--region", "aws:eu-nort-1")
         assert wrong.returncode == 2
         assert "perhaps aws:eu-north-1" in wrong.stderr
 

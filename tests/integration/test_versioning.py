@@ -222,7 +222,7 @@ async def test_a_watcher_goes_on_with_the_current_build(
         use(OLD)
         async with running(await another(client), parts):
             await make_current(client, OLD)
-            await start_watchers(client, "scripted", [FRANKFURT])
+            await start_watchers(client, {FRANKFURT: "scripted"})
             began = await run_id_of(client.get_workflow_handle(watcher))
 
             async def watching() -> bool:

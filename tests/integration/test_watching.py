@@ -89,7 +89,6 @@ class Counting:
     """Cursors at which it is out of reach, once each."""
     asked: list[str | None] = field(default_factory=list)
     """The cursors from which it was asked to go on."""
-    name: str = "counting"
 
     async def watch(self, region: str, cursor: str | None) -> AsyncIterator[ChangeBatch]:
         del region
@@ -112,11 +111,11 @@ async def temporal(tmp_path: Path) -> AsyncIterator[Client]:
         yield server.client
 
 
-async def watching(client: Client, backend: Counting, cursor: str | None = None) -> None:
+async def watching(client: Client, cursor: str | None = None) -> None:
     await client.start_workflow(
         WatchRegion.run,
-        WatchInput(backend=backend.name, region=FRANKFURT, cursor=cursor),
-        id=watch_workflow_id(backend.name, FRANKFURT),
+        WatchInput(backend="counting", region=FRANKFURT, cursor=cursor),
+        id=watch_workflow_id("counting", FRANKFURT),
         task_queue=Queue.SIGNALS,
     )
 
@@ -138,7 +137,7 @@ async def test_a_watch_that_failed_goes_on_from_its_last_heartbeat(temporal: Cli
         return len(backend.asked) == 3
 
     async with worker(temporal, backend):
-        await watching(temporal, backend)
+        await watching(temporal)
         await eventually(asked_again)
     assert backend.asked == [None, "3", "5"]
 
@@ -146,13 +145,13 @@ async def test_a_watch_that_failed_goes_on_from_its_last_heartbeat(temporal: Cli
 async def test_a_watch_continues_as_new_where_it_was(temporal: Client) -> None:
     """Its history stays short, and its cursor crosses over."""
     backend = Counting(short=ROUNDS_A_RUN + 5)
-    handle = temporal.get_workflow_handle(watch_workflow_id(backend.name, FRANKFURT))
+    handle = temporal.get_workflow_handle(watch_workflow_id("counting", FRANKFURT))
 
     async def went_on() -> bool:
         return len(backend.asked) > ROUNDS_A_RUN + 5
 
     async with worker(temporal, backend):
-        await watching(temporal, backend)
+        await watching(temporal)
         first = await handle.describe()
         await eventually(went_on)
     assert [None, *map(str, range(1, ROUNDS_A_RUN + 5))] == backend.asked[: ROUNDS_A_RUN + 5]

@@ -35,6 +35,7 @@ from tests.replay.scenario import (
 from tests.scripted_compute import Act
 from tests.workflows.grid import dip
 from tests.workflows.harness import FRANKFURT, PARIS, STOCKHOLM, ZONES, Stage
+from workflows.prices import RefreshPrices
 from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals
 from workflows.watch import WatchRegion, watch_workflow_id
@@ -330,6 +331,15 @@ async def signals_refreshed(stage: Stage) -> list[Execution]:
     return await ended(
         await stage.client.start_workflow(
             RefreshSignals.run, id="refresh-signals", task_queue=Queue.SIGNALS
+        )
+    )
+
+
+@scenario()
+async def prices_refreshed(stage: Stage) -> list[Execution]:
+    return await ended(
+        await stage.client.start_workflow(
+            RefreshPrices.run, id="refresh-prices", task_queue=Queue.SIGNALS
         )
     )
 

@@ -15,6 +15,7 @@ from tests.replay.fingerprint import baseline
 from tests.replay.scenarios import SCENARIOS
 from workflows.job import CarbonAwareJob
 from workflows.plugin import lowtide_plugin
+from workflows.prices import RefreshPrices
 from workflows.settlement import SettleLedger
 from workflows.signals import RefreshSignals
 from workflows.watch import WatchRegion
@@ -35,7 +36,7 @@ async def test_a_recorded_execution_replays(file: Path) -> None:
     Where it does not, open executions of that kind would be stuck: see what
     ``test_fingerprints.py`` says, and keep the recorded history.
     """
-    await replay(file, CarbonAwareJob, RefreshSignals, SettleLedger, WatchRegion)
+    await replay(file, CarbonAwareJob, RefreshPrices, RefreshSignals, SettleLedger, WatchRegion)
 
 
 def test_every_branch_and_workflow_is_recorded() -> None:

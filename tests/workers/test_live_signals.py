@@ -119,7 +119,9 @@ async def test_the_floor_is_published_and_told(server: CarbonServer, tmp_path: P
     async with wired(server, tmp_path) as parts:
         report = await parts.refresher.refresh(NOW)
     assert set(providers(parts).values()) == {"published"}
-    assert any("average: electricity_maps: an HTML page with status 200" in line for line in report.refused)
+    assert any(
+        "average: electricity_maps: an HTML page with status 200" in line for line in report.refused
+    )
     assert any("average: persistence: nothing was observed" in line for line in report.refused)
     assert any("marginal: persistence: nothing was observed" in line for line in report.refused)
 

@@ -75,3 +75,17 @@ def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
     configure(Settings(log_level="error"))
     say()
     assert [line for line in capsys.readouterr().err.splitlines() if "[info" in line] == []
+
+
+def test_debug_is_ours_and_temporals(capsys: pytest.CaptureFixture[str]) -> None:
+    """Libraries that show headers at that level are heard from the next one on."""
+    configure(Settings(log_level="debug"))
+    for name in ("activities.refresh", "temporalio.worker", "httpcore.http11", "botocore.auth"):
+        logging.getLogger(name).debug("debug of %s", name)
+        logging.getLogger(name).info("info of %s", name)
+    err = capsys.readouterr().err
+    assert "debug of activities" in err
+    assert "debug of temporalio" in err
+    assert "debug of httpcore" not in err
+    assert "debug of botocore" not in err
+    assert err.count("info of") == 4

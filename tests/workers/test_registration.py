@@ -17,15 +17,18 @@ from temporalio.client import (
     ScheduleDescription,
     ScheduleOverlapPolicy,
 )
+from temporalio.service import RPCError
 
 from domain.steps import Queue
 from workers.devserver import dev_server
 from workers.registration import (
+    PRICES_SCHEDULE,
     REFRESH_SCHEDULE,
     SETTLE_SCHEDULE,
     SearchAttributeConflict,
     register_schedules,
     register_search_attributes,
+    schedule_prices,
     start_watchers,
 )
 from workflows import attributes
@@ -109,13 +112,29 @@ async def test_a_changed_interval_is_taken_over(client: Client) -> None:
     assert found.policy.overlap is ScheduleOverlapPolicy.SKIP
 
 
+async def test_prices_are_refreshed_where_they_are_live(client: Client) -> None:
+    """At once and then on schedule; with the table alone the schedule ends, or never was."""
+    await schedule_prices(client, None)
+    await schedule_prices(client, 60 * MINUTE)
+    found = await described(client, PRICES_SCHEDULE)
+    assert found.info.num_actions == 1
+    assert found.schedule.policy.overlap is ScheduleOverlapPolicy.SKIP
+    assert [item.every for item in found.schedule.spec.intervals] == [60 * MINUTE]
+    assert isinstance(found.schedule.action, ScheduleActionStartWorkflow)
+    assert found.schedule.action.workflow == "RefreshPrices"
+    assert found.schedule.action.task_queue == Queue.SIGNALS
+    await schedule_prices(client, None)
+    with pytest.raises(RPCError, match="not found"):
+        await described(client, PRICES_SCHEDULE)
+
+
 async def test_one_watcher_a_region_under_its_own_id(client: Client) -> None:
     """Every worker starts them all; those that run are left alone."""
     regions = ["aws:eu-north-1", "gcp:europe-west1"]
     ids = [watch_workflow_id("local", region) for region in regions]
-    await start_watchers(client, "local", regions)
+    await start_watchers(client, dict.fromkeys(regions, "local"))
     runs = [(await client.get_workflow_handle(item).describe()).run_id for item in ids]
-    await start_watchers(client, "local", [*regions, "aws:eu-west-3"])
+    await start_watchers(client, dict.fromkeys([*regions, "aws:eu-west-3"], "local"))
     again = [(await client.get_workflow_handle(item).describe()).run_id for item in ids]
     assert runs == again
     assert len(set(ids)) == 2

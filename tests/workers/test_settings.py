@@ -9,7 +9,7 @@ import pytest
 from activities.carbon.trace import SHIPPED_FILES, ForecastModel
 from domain.errors import InvalidSettings
 from domain.forecast import Signal
-from workers.sections import S3HistorySettings
+from workers.sections import LivePricesSettings, S3HistorySettings
 from workers.settings import POLICIES, load_settings
 
 
@@ -87,8 +87,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "value", "told"),
         [
-            ("LOWTIDE_POLCY", "x", "LOWTIDE_POLCY: 'x' .*perhaps policy"),
-            ("LOWTIDE_TRACE_HOUR_S", "2", "LOWTIDE_TRACE_HOUR_S: '2' .*workers/settings.py"),
+            ("LOWTIDE_POLCY", "x", "LOWTIDE_POLCY: what it holds .*perhaps policy"),
+            ("LOWTIDE_TRACE_HOUR_S", "2", "LOWTIDE_TRACE_HOUR_S: what it holds .*workers/settings.py"),
             ("LOWTIDE_TRACE__HOURS", "2", "LOWTIDE_TRACE__HOURS: '2' .*workers/settings.py"),
             ("LOWTIDE_TRACE", "fast", 'field "trace"'),
             ("LOWTIDE_TRACE__HOUR_S", "0", "LOWTIDE_TRACE__HOUR_S: '0' .*greater than 0"),
@@ -119,7 +119,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
-            ("polcy = 1\n", "LOWTIDE_POLCY: 1 .*perhaps policy"),
+            ("polcy = 1\n", "LOWTIDE_POLCY: what it holds .*perhaps policy"),
             ("[worker]\nthreads = 4\n", "LOWTIDE_WORKER__THREADS: 4"),
             ("policy = \n", "LOWTIDE_CONFIG: lowtide.toml .*TOML"),
         ],
@@ -161,6 +161,19 @@ class TestKinds:
             ({"store": {"kind": "dynamodb"}}, "LOWTIDE_STORE__REGION: nothing is not allowed"),
             ({"store": {"kind": "sqlite", "region": "x"}}, "LOWTIDE_STORE__REGION: 'x' is not"),
             ({"secrets": {"kind": "vault", "role": "x"}}, "LOWTIDE_SECRETS__URL: nothing is not"),
+            (
+                {"price_feed": {"kind": "guess"}},
+                "LOWTIDE_PRICE_FEED__KIND: 'guess' .*'table', 'live'",
+            ),
+            ({"price_feed": {"aws": "ec2"}}, "LOWTIDE_PRICE_FEED__KIND: nothing is not allowed"),
+            (
+                {"price_feed": {"kind": "live", "instance_types": ["t3.large"]}},
+                "LOWTIDE_PRICE_FEED__INSTANCE_TYPES__0: 't3.large' .*as m6i.xlarge",
+            ),
+            (
+                {"price_feed": {"kind": "live", "instance_types": []}},
+                "LOWTIDE_PRICE_FEED__INSTANCE_TYPES: .*at least 1",
+            ),
             ({"signals": {"source": "guess"}}, "LOWTIDE_SIGNALS__SOURCE: 'guess' is not"),
             ({"signals": {"horizon_hours": 30}}, "LOWTIDE_SIGNALS__HORIZON_HOURS: 30 is not"),
             (
@@ -173,6 +186,17 @@ class TestKinds:
         """As it would be set in the environment, whatever the kind."""
         with pytest.raises(InvalidSettings, match=told):
             load_settings(**section)
+
+    def test_live_prices_need_no_more_than_their_kind(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The table under version control is the default."""
+        assert load_settings().price_feed.kind == "table"
+        monkeypatch.setenv("LOWTIDE_PRICE_FEED__KIND", "live")
+        monkeypatch.setenv("LOWTIDE_PRICE_FEED__INSTANCE_TYPES", '["m7i.2xlarge"]')
+        feed = load_settings().price_feed
+        assert isinstance(feed, LivePricesSettings)
+        assert (feed.aws, feed.instance_types) == ("ec2", ("m7i.2xlarge",))
 
     def test_production_reads_no_keys_from_the_environment(self) -> None:
         """Only the embedded product does; the replayed trace needs none."""

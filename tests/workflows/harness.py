@@ -33,6 +33,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.prices.refresh import PriceRefresh
 from activities.prices.static import StaticPrices
 from activities.refresh import Signals
 from activities.stores.sqlite import SqliteStore
@@ -163,6 +164,8 @@ def _parts(
         refresher=Signals(grid, store, list(ZONES.values())),
         history=store,
         prices=prices,
+        price_refresh=PriceRefresh((), prices.prices(datetime.now(UTC)), store, ()),
+        documents=store,
         compute=compute,
         world=RefreshedWorld(grid, store, prices, policy, catalogue(), METHODOLOGY, 1.0),
         close=_nothing_to_close,

@@ -17,6 +17,7 @@ from activities.carbon.persistence import Persistence
 from activities.carbon.published import Published
 from activities.carbon.trace import Replay, TraceProvider
 from activities.carbon.watttime import WattTime
+from activities.errors import StoreUnavailable
 from activities.stores.sqlite import SqliteStore
 from domain.forecast import Forecast, Observation, Signal
 from domain.ports import ProviderAnswer, Refusal, SignalProvider
@@ -161,6 +162,18 @@ class TestWholeFailures:
             "broken: failed (ZeroDivisionError)"
         ] * 3
         assert "broken failed" in caplog.text
+
+    async def test_a_fault_that_is_known_tells_itself(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Persistence without its store, for one: the reason is told, no traceback logged."""
+        lost = Source("lost", fails=StoreUnavailable("signals", "no answer"))
+        answer = await average(lost, Source("next", ZONES)).fetch(ZONES, NOW)
+        assert set(providers(answer).values()) == {"next"}
+        assert {item.reason for item in answer.refusals} == {
+            "lost: failed (store signals: no answer)"
+        }
+        assert caplog.text == ""
 
     async def test_a_stopping_worker_is_obeyed(self) -> None:
         """Cancelled from outside, it does not go on to the next provider."""

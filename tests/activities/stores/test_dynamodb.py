@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
+from activities.errors import StepTooLarge, StoreUnavailable
 from activities.stores.bundle import read_bundle
 from activities.stores.dynamodb import DynamoStore
 from activities.stores.dynamodb_signals import EXPIRES
@@ -19,11 +19,12 @@ from activities.stores.sqlite import SqliteStore
 from domain.capacity import CapacityType
 from domain.export import export_lines
 from domain.ledger import EventKind
-from domain.ports import Commit
+from domain.ports import Commit, DocumentName
 from domain.room import Reserved
 from domain.verify import verify_ledger
 from tests.activities.stores.dynamodb_user import opened
 from tests.activities.stores.test_sqlite import assert_whole
+from tests.contracts.documents import DocumentsContract
 from tests.contracts.ledger import LedgerContract
 from tests.contracts.room import HOUR, REGION, RoomContract, claim, draft, view
 from tests.contracts.signal_store import FORECAST, NOW, SignalStoreContract, observed
@@ -46,6 +47,10 @@ class TestLedger(LedgerContract):
 
 
 class TestRoom(RoomContract):
+    pass
+
+
+class TestDocuments(DocumentsContract):
     pass
 
 
@@ -120,9 +125,10 @@ def test_signals_and_ledger_may_be_tables_of_two_regions(apart: DynamoStore) -> 
     apart.put_observations([observed(NOW)])
     apart.admit("a", b"a", "e1", rerun=False)
     apart.commit(Commit("a", 1, (draft(),), claim=claim(4)))
-    assert {"forecasts", "observed", "revision"} == kinds_of(apart._signals)
+    apart.put_document(DocumentName.RECLAIMS, b"{}")
+    assert {"forecasts", "observed", "revision", "documents"} == kinds_of(apart._signals)
     assert {"jobs", "events", "blob", "room", "moved", "expiring"} == kinds_of(apart._table)
-    with pytest.raises(ClientError, match="ResourceNotFound"):
+    with pytest.raises(StoreUnavailable, match="ResourceNotFound"):
         Table(apart._signals.client, "lowtide-ledger").get(("a", "b"))
 
 
@@ -130,6 +136,7 @@ def test_only_forecasts_may_expire(store: DynamoStore) -> None:
     """TTL never takes a blob, an event or an observation: none has the attribute it goes by."""
     store.put_forecasts([FORECAST])
     store.put_observations([observed(NOW)])
+    store.put_document(DocumentName.RECLAIMS, b"{}")
     record_job(store, "a")
     append_root(store)
     expiring = {
@@ -229,6 +236,14 @@ def test_a_blob_larger_than_an_item_is_kept_in_parts(store: DynamoStore) -> None
     assert content == other.blob(sha256)
     store._table.delete_all([(f"blob#{sha256}", parts[1])])
     assert DynamoStore(store._signals, store._table).blob(sha256) is None
+
+
+def test_a_document_over_an_items_size_is_refused(store: DynamoStore) -> None:
+    """What stood there stays."""
+    store.put_document(DocumentName.RECLAIMS, b"small")
+    with pytest.raises(StepTooLarge, match="document reclaims: 409,600 is not allowed"):
+        store.put_document(DocumentName.RECLAIMS, bytes(400 * 1024))
+    assert store.document(DocumentName.RECLAIMS) == b"small"
 
 
 def test_an_empty_blob_is_a_blob(store: DynamoStore) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ClientError
 
-from activities.errors import StepTooLarge
+from activities.errors import StepTooLarge, StoreUnavailable
 from activities.stores.dynamodb import DynamoStore
 from activities.stores.dynamodb_claims import MOST_DAYS
 from activities.stores.dynamodb_jobs import read_row, writes
@@ -24,7 +23,7 @@ from domain.errors import RoomTaken
 from domain.forecast import Forecast, Observation, Signal
 from domain.job import Outcome
 from domain.ledger import EventKind
-from domain.ports import Commit
+from domain.ports import Commit, DocumentName
 from domain.room import Reserved, RoomView, hour_start
 from tests.activities.settling import publish, ran, settle
 from tests.activities.stores.dynamodb_wire import refused, wire
@@ -175,7 +174,7 @@ def test_the_longest_claim_can_always_be_moved(store: DynamoStore) -> None:
 
     with wire(store._table.client) as opened:
         opened.disturb("TransactWriteItems", looked_at)
-        with pytest.raises(ClientError, match="AccessDenied"):
+        with pytest.raises(StoreUnavailable, match="AccessDenied"):
             store.commit(Commit("a", 1, tuple(draft() for _ in range(14)), claim=moved))
     [body] = bodies
     items = json.loads(body)["TransactItems"]
@@ -235,3 +234,10 @@ def test_a_claim_that_stays_needs_no_more_room_than_it_holds(store: DynamoStore)
         store.commit(
             Commit("b", 2, (draft(),), claim=claim(2, limit_vcpus=9, hours=range(HOUR, HOUR + 3)))
         )
+
+
+def test_a_document_costs_one_request(store: DynamoStore) -> None:
+    """To write it and to read it."""
+    put = requests(store, store.put_document, DocumentName.RECLAIMS, b"learned")
+    assert put == {"BatchWriteItem": 1}
+    assert requests(store, store.document, DocumentName.RECLAIMS) == {"GetItem": 1}

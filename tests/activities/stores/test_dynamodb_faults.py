@@ -8,10 +8,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from botocore.exceptions import ClientError
 
 from activities import contention
-from activities.errors import StoreContended
+from activities.errors import StoreContended, StoreUnavailable
 from activities.stores.dynamodb import DynamoStore
 from domain.errors import ChainBroken, ManifestConflict, RoomTaken
 from domain.ledger import EventKind
@@ -96,7 +95,7 @@ def test_an_item_that_the_service_does_not_take_is_told_at_once(
 ) -> None:
     """A reason that waiting cannot mend is not waited for, and not taken for a full room."""
     on_wire.disturb(TRANSACT, invalid)
-    with pytest.raises(ClientError, match="TransactionCanceled"):
+    with pytest.raises(StoreUnavailable, match="TransactionCanceled"):
         store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
     assert on_wire.sent[TRANSACT] == 1
 
@@ -277,7 +276,7 @@ def test_a_root_that_was_cut_short_is_finished_by_the_next(
     store.commit(Commit("b", 1, (draft(),)))
     first = next_root(store.heads_since_last_root(), None, NOW)
     store.put_blob(b"")
-    with pytest.raises(ClientError, match="AccessDenied"):
+    with pytest.raises(StoreUnavailable, match="AccessDenied"):
         cut_short(store, on_wire, first)
     assert (first,) == store.roots()
     assert store.heads_since_last_root() == ()

@@ -15,9 +15,10 @@ import pytest
 from activities.errors import StoreVersion
 from activities.stores.sqlite import SqliteStore
 from domain.capacity import CapacityType
-from domain.ports import Commit
+from domain.ports import Commit, DocumentName
 from domain.room import Reserved
 from tests.activities.stores.sqlite_user import RACE_LIMIT, blob_of
+from tests.contracts.documents import DocumentsContract
 from tests.contracts.ledger import LedgerContract
 from tests.contracts.room import HOUR, REGION, RoomContract, claim, draft, view
 from tests.contracts.signal_store import SignalStoreContract
@@ -48,6 +49,10 @@ class TestRoom(RoomContract):
     pass
 
 
+class TestDocuments(DocumentsContract):
+    pass
+
+
 def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.activities.stores.sqlite_user", *map(str, arguments)],
@@ -75,6 +80,21 @@ def test_a_file_of_another_schema_is_refused(file: Path) -> None:
     raw.close()
     with pytest.raises(StoreVersion, match="99"):
         SqliteStore(file)
+
+
+def test_a_file_of_an_older_schema_is_taken_further(file: Path) -> None:
+    """What stands in it stays; what this build adds is there."""
+    with SqliteStore(file) as before:
+        before.admit("a", b"a", "e1", rerun=False)
+    with sqlite3.connect(file) as raw:
+        raw.execute("DROP TABLE documents")
+        raw.execute("PRAGMA user_version = 1")
+    raw.close()
+    with SqliteStore(file) as after:
+        after.put_document(DocumentName.RECLAIMS, b"learned")
+        assert [record.job for record in after.records()] == ["a"]
+    with SqliteStore(file) as again:
+        assert again.document(DocumentName.RECLAIMS) == b"learned"
 
 
 def test_a_new_file_may_be_opened_by_many_at_once(file: Path) -> None:
