@@ -56,6 +56,9 @@ lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --upgrade \
 		--output-file requirements.lock pyproject.toml
+	printf 'boto3\ngoogle-auth[requests]\n' | $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--constraint requirements.lock --output-file examples/genomics/requirements.lock -
 
 clean: ## Remove .venv, state and caches
 	rm -rf $(VENV) .lowtide .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""Manifests and programs to start from."""
