@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from domain.errors import InvalidSettings, Problem
 from domain.problems import problems_of
+from workers.compute_sections import ComputeSettings, LocalComputeSettings
 from workers.sections import (
     EnvironmentSecretsSettings,
     Every,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     history: HistorySettings = NoHistorySettings()
     secrets: SecretsSettings = EnvironmentSecretsSettings()
     price_feed: PriceFeedSettings = TablePricesSettings()
+    compute: ComputeSettings = LocalComputeSettings()
     reclaims: tuple[ReclaimSettings, ...] = ()
     worker: WorkerSettings = WorkerSettings()
     log_format: Literal["console", "json"] = "console"
@@ -132,7 +134,7 @@ def _variable(field: str) -> str:
     Where a section has kinds, Pydantic names the kind between section and field.
     """
     section, *rest = field.split(".")
-    if section in {"store", "history", "secrets", "price_feed"} and len(rest) > 1:
+    if section in {"store", "history", "secrets", "price_feed", "compute"} and len(rest) > 1:
         rest = rest[1:]
     return PREFIX + "__".join([section, *rest]).upper()
 

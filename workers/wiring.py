@@ -12,13 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from activities.compute.local import LocalCompute, Reclaims
 from activities.history.best_effort import BestEffortHistory
 from activities.refresh import Signals
 from activities.stores.bundle import read_bundle
-from activities.stores.dynamodb import DynamoStore
-from activities.stores.dynamodb_table import Table, connect
-from activities.stores.sqlite import SqliteStore
 from activities.world import WorldReader
 from domain import settlement_record
 from domain.audit import Auditable
@@ -35,15 +31,16 @@ from domain.prices import parse_prices
 from domain.regions import RegionCatalogue, parse_catalogue, with_overrides
 from domain.room import RoomView
 from domain.verify import VerifyReport, verify_ledger
+from workers.compute_sites import compute_site
 from workers.devserver import DevServer, DevServerFailed, dev_server
 from workers.histories import history_of
 from workers.logs import configure
 from workers.parts import Parts
 from workers.price_feed import prices_of
 from workers.process import running, serve, set_up
-from workers.sections import DynamoDbSettings, SqliteSettings
 from workers.settings import POLICIES, Settings, load_settings
 from workers.signal_feed import SignalFeed, live_feed, trace_feed
+from workers.stores import store_of
 
 __all__ = [
     "POLICIES",
@@ -94,18 +91,12 @@ def build(settings: Settings) -> Parts:
     catalogue = parse_catalogue(_catalogue_text(settings))
     policy = parse_policy(settings.policy.read_text(), catalogue)
     table = parse_prices(settings.prices.read_text(), settings.egress.read_text())
-    store = _store(settings)
+    store = store_of(settings)
     prices = prices_of(settings.price_feed, table, store, policy.regions)
     feed = _feed(settings, catalogue, policy, store)
     history = history_of(settings.history, settings.secrets)
     zones = {zone for signal in Signal for zone in catalogue.zones(signal, policy.regions)}
-    compute = LocalCompute(
-        settings.state_dir / "runs",
-        reclaims=tuple(
-            Reclaims(item.pattern, item.attempts, item.after_s, item.grace_s)
-            for item in settings.reclaims
-        ),
-    )
+    site = compute_site(settings, policy.regions)
     return Parts(
         settings=settings,
         policy=policy,
@@ -123,9 +114,9 @@ def build(settings: Settings) -> Parts:
         prices=prices.feed,
         price_refresh=prices.refresh,
         documents=store,
-        compute=compute,
+        compute=site.backend,
         world=WorldReader(store, prices.feed, policy, catalogue, METHODOLOGY, feed.time_scale),
-        close=partial(_close, feed.close, prices.close),
+        close=partial(_close, feed.close, prices.close, site.close),
     )
 
 
@@ -139,18 +130,6 @@ def _catalogue_text(settings: Settings) -> str:
     if settings.region_overrides is None:
         return text
     return with_overrides(text, settings.region_overrides.read_text())
-
-
-def _store(settings: Settings) -> SqliteStore | DynamoStore:
-    match settings.store:
-        case SqliteSettings():
-            settings.state_dir.mkdir(parents=True, exist_ok=True)
-            return SqliteStore(settings.database)
-        case DynamoDbSettings() as own:
-            url = None if own.endpoint_url is None else str(own.endpoint_url)
-            home = connect(own.region, url)
-            near = connect(own.signals_region, url) if own.signals_region else home
-            return DynamoStore(Table(near, own.signals_table), Table(home, own.ledger_table))
 
 
 def _feed(

@@ -50,10 +50,16 @@ _SUBMIT = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=1),
-    non_retryable_error_types=["ResidencyViolation", "SpecConflict", *_NO_RETRY_MENDS],
+    non_retryable_error_types=[
+        "ResidencyViolation",
+        "RunRefused",
+        "SpecConflict",
+        *_NO_RETRY_MENDS,
+    ],
 )
 """Bounded by the caller's patience: a region that does not answer is left for another. What no
-retry can mend is named: where the job may not run, and a run's name that is taken."""
+retry can mend is named: where the job may not run, what a region refuses as it is asked, and a
+run's name that is taken."""
 
 _DECIDE_TIMEOUT = timedelta(seconds=30)
 """A decision reads a few rows and scores some thousand cells: 30 s is a store in trouble."""

@@ -11,7 +11,7 @@ nothing itself: every decision is an activity's, in the ledger before it is acte
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -269,12 +269,14 @@ class CarbonAwareJob(JobHandlers):
                 await self._stop(run, narrate.cancelled_by(self._cancel))
                 return
             self._enter(run.phase)
-            if run.blocked is not None and self._leaves(run):
+            been_there = run.cell.region in self._state.excluded_regions
+            leave_at = run.leave_at(2 * start_up, been_there=been_there)
+            if leave_at is not None and workflow.now() >= leave_at:
                 await self._stop(run, f"does not start there: {run.why_blocked}")
                 run.given_up = True
                 return
             seen, deadline = run.report, self._deadline
-            until = run.submitted_at + poll_after
+            until = min(run.submitted_at + poll_after, leave_at or datetime.max.replace(tzinfo=UTC))
             move_by = max(self._latest_safe_start(), run.submitted_at + 2 * start_up)
             if run.report.state is not RunState.RUNNING:
                 until = min(until, move_by)
@@ -292,11 +294,6 @@ class CarbonAwareJob(JobHandlers):
                 await self._stop(run, "still queued at the latest safe start")
                 run.given_up = True
                 return
-
-    def _leaves(self, run: WatchedRun) -> bool:
-        """Whether a run that does not start is moved now; where all had no room, it waits."""
-        known = run.cell.region in self._state.excluded_regions
-        return run.blocked is Blocked.MISCONFIGURED or not known
 
     async def _poll(self, run: WatchedRun) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.job import Blocked, Cell, Phase, RunReport, RunState, run_name
 from domain.messages import AttemptRecord, DispatchInput, RunRef
@@ -52,6 +52,19 @@ class WatchedRun:
         """The job's phase while this run is watched."""
         return Phase.RUNNING if self.report.state is RunState.RUNNING else Phase.QUEUED
 
+    def leave_at(self, patience: timedelta, *, been_there: bool) -> datetime | None:
+        """When to leave a region in which it does not start; ``None``: for the deadline alone.
+
+        Capacity may come within ``patience``, as a node that is being made. Where it was lacking in
+        every legal region, another round would tell nothing new.
+        """
+        match self.blocked:
+            case Blocked.MISCONFIGURED:
+                return self.submitted_at
+            case Blocked.CAPACITY if not been_there:
+                return self.submitted_at + patience
+        return None
+
     def learn(self, report: RunReport) -> None:
         """Take news that is of this run and not older than what is known."""
         if report.run != self.report.run or self.is_over:
@@ -60,6 +73,9 @@ class WatchedRun:
             self.report.state
         )
         if newer or (report.state is self.report.state and report.blocked != self.report.blocked):
+            if report.started_at is None:
+                # A node that was lost takes with it when the run began; we were told in time.
+                report = report.model_copy(update={"started_at": self.report.started_at})
             self.report = report
             if not report.state.is_final:
                 self.blocked, self.why_blocked = report.blocked, report.detail

@@ -63,7 +63,7 @@ class LocalCompute:
         root: Path,
         reclaims: tuple[Reclaims, ...] = (),
         *,
-        grace_s: float = 5.0,
+        grace_s: float = 10.0,
         scan_every_s: float = 0.2,
     ) -> None:
         """Keep runs under ``root``; ``grace_s`` lies between SIGTERM and SIGKILL."""

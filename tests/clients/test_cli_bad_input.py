@@ -96,7 +96,9 @@ def test_bad_settings_are_told(idle: Site) -> None:
     done = idle.run("regions", LOWTIDE_POLCY="x", LOWTIDE_PRICES="absent")
     assert done.returncode == 2
     lines = sorted(done.stderr.splitlines())
-    assert lines[0].startswith("error: LOWTIDE_POLCY: what it holds is not allowed; expected a field")
+    assert lines[0].startswith(
+        "error: LOWTIDE_POLCY: what it holds is not allowed; expected a field"
+    )
     assert lines[1] == (
         "error: LOWTIDE_PRICES: 'absent' is not allowed; expected a file that is there"
     )

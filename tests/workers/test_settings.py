@@ -88,7 +88,11 @@ class TestRefusals:
         ("name", "value", "told"),
         [
             ("LOWTIDE_POLCY", "x", "LOWTIDE_POLCY: what it holds .*perhaps policy"),
-            ("LOWTIDE_TRACE_HOUR_S", "2", "LOWTIDE_TRACE_HOUR_S: what it holds .*workers/settings.py"),
+            (
+                "LOWTIDE_TRACE_HOUR_S",
+                "2",
+                "LOWTIDE_TRACE_HOUR_S: what it holds .*workers/settings.py",
+            ),
             ("LOWTIDE_TRACE__HOURS", "2", "LOWTIDE_TRACE__HOURS: '2' .*workers/settings.py"),
             ("LOWTIDE_TRACE", "fast", 'field "trace"'),
             ("LOWTIDE_TRACE__HOUR_S", "0", "LOWTIDE_TRACE__HOUR_S: '0' .*greater than 0"),
