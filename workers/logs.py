@@ -46,7 +46,8 @@ def configure(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
     # A line for each request would drown what a refresh has to say.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "botocore.credentials"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _is_fit_to_read(record: logging.LogRecord) -> bool:

@@ -14,7 +14,9 @@ from pydantic import BaseModel
 from workers.settings import POLICIES, Settings, load_settings
 
 TOUR = Path(__file__).parents[2] / "examples" / "lowtide.toml"
-HEADING = re.compile(r"#?\[+([\w.]+)\]+")
+HEADING = re.compile(r"#?\[+([^]]+)\]+")
+KEY = re.compile(r"\.(?:\"[^\"]+\"|(?<=gpus\.)\w+)")
+"""What stands for one of many, as a region: it is no setting's name."""
 SETTING = re.compile(r"^(\w+) = ", re.MULTILINE)
 COMMENTED_OUT = re.compile(r"^#(?=[\[\w])")
 
@@ -24,7 +26,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A working directory with the files that the tour names."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "policies").symlink_to(POLICIES)
-    for name in ("overrides.csv", "vault-ca.pem", "average.csv"):
+    for name in ("overrides.csv", "vault-ca.pem", "average.csv", "gke-token"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -62,7 +64,7 @@ def tables() -> list[Table]:
         heading = HEADING.match(lines[0])
         is_set = heading is None or not lines[0].startswith("#")
         as_is, full = "\n".join(lines), "\n".join(in_full)
-        read.append(Table(heading[1] if heading else "", is_set, as_is, full))
+        read.append(Table(KEY.sub("", heading[1]) if heading else "", is_set, as_is, full))
     return read
 
 
@@ -94,17 +96,25 @@ def test_all_that_is_commented_out_beside_it_may_be_set(root: Path) -> None:
     assert plain(changed) != plain(loaded(root, TOUR.read_text()))
 
 
-OTHERS = [table for table in tables() if not table.is_set]
+def below(heading: str) -> list[Table]:
+    """Tables within one."""
+    return [table for table in tables() if table.heading.startswith(f"{heading}.")]
+
+
+OTHERS = [table for table in tables() if not table.is_set and "." not in table.heading]
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda item: f"{item.heading}-{item.kind}")
 def test_a_table_may_stand_in_place_of_its_like(root: Path, other: Table) -> None:
     """Each kind of store, history and secrets, with all that it has."""
     kept = [item.as_is for item in tables() if item.is_set and item.heading != other.heading]
-    section = getattr(loaded(root, *kept, other.in_full), other.heading)
+    nested = [] if other.kind is None else below(other.heading)
+    texts = [item.in_full for item in (other, *nested)]
+    section = getattr(loaded(root, *kept, *texts), other.heading)
     [section] = section if isinstance(section, tuple) else [section]
     assert getattr(section, "kind", None) == other.kind
-    assert section.model_fields_set == other.names
+    inner = {item.heading.split(".")[1] for item in nested}
+    assert section.model_fields_set == other.names | inner
 
 
 def sections(model: type[BaseModel], heading: str = "") -> dict[tuple[str, str | None], set[str]]:
