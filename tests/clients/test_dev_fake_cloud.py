@@ -50,6 +50,7 @@ def cloud(tmp_path: Path) -> Iterator[tuple[Site, str]]:
             stream.close()
 
 
+@pytest.mark.slow
 def test_a_reclaimed_job_runs_again(cloud: tuple[Site, str]) -> None:
     """Its machine is taken by an order to the fake; the ledger shows both attempts, and holds."""
     site, control = cloud

@@ -181,7 +181,7 @@ def assert_no_point_twice(s3: Any, prefix: str) -> None:
     assert set(times.values()) == {1}
 
 
-@pytest.mark.parametrize("kind", ["embedded", "production"])
+@pytest.mark.parametrize("kind", ["embedded", pytest.param("production", marks=pytest.mark.slow)])
 async def test_clocks_that_strike_at_once_store_what_one_alone_stores(
     kind: str,
     providers: Providers,

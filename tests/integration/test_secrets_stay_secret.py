@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import httpx
 import pytest
 from temporalio.client import Client
@@ -324,6 +325,8 @@ async def test_a_history_that_fails_leaves_none_behind(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "innocent-key-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", AWS_KEY)
     monkeypatch.setenv("AWS_SESSION_TOKEN", AWS_TOKEN)
+    # The session that boto3 keeps has the credentials of whoever asked first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     history = {"kind": "s3", "bucket": "b", "region": "eu-central-1"}
     history["endpoint_url"] = f"{server.url}/{S3}"
     server.echoes = {S3: 403}

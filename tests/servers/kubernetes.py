@@ -5,6 +5,7 @@ its own (``/clusters/NAME``). ``GET /control`` shows what there is and what was 
 /control/CLUSTER`` brings about what happens to real clusters:
 
     {"action": "room", "value": false}                no capacity: pods stay Pending; true: again
+    {"action": "spot_room", "value": false}           the same for Spot machines alone
     {"action": "preempt", "run": "RUN"}               Spot machine taken back, with notice
     {"action": "lose_node", "run": "RUN"}             and without
     {"action": "disrupt", "run": "RUN", "reason": R}  evicted for the cluster's reasons
@@ -124,6 +125,8 @@ def act(cluster: ClusterServer, action: str, run: str = "", **more: Any) -> None
     match action:
         case "room":
             cluster.kubelet.make_room(more["value"])
+        case "spot_room":
+            cluster.kubelet.make_spot_room(more["value"])
         case "expire":
             cluster.controller.expire(_job(cluster, run))
         case "compact":

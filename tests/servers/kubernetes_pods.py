@@ -21,6 +21,7 @@ from tests.servers.kubernetes_store import Event, Failure, Key, Object, Store, n
 SHUTDOWN = "Pod was terminated in response to imminent node shutdown."
 NO_ROOM = "0/3 nodes are available: 3 Insufficient cpu."
 PULL_BACK_OFF = "Back-off pulling image"
+SPOT = "cloud.google.com/gke-spot"
 BEFORE_ALL = "1970-01-01T00:00:00Z"
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
 
@@ -52,6 +53,7 @@ class Kubelet:
     grace_s: float | None = None
     """Instead of the pods' own grace, where given."""
     has_room: bool = True
+    has_spot_room: bool = True
     bad_images: set[str] = field(default_factory=set)
     """Images that cannot be pulled."""
     lives: dict[Key, Life] = field(default_factory=dict)
@@ -85,12 +87,24 @@ class Kubelet:
     def make_room(self, has_room: bool = True) -> None:
         """There is capacity, or none: pods then wait. Those that wait are placed."""
         self.has_room = has_room
-        for pod in self.store.all("pods") if has_room else ():
-            if phase(pod) == "Pending" and "nodeName" not in pod["spec"]:
+        self._place_waiting()
+
+    def make_spot_room(self, has_room: bool = True) -> None:
+        """The same for Spot machines alone."""
+        self.has_spot_room = has_room
+        self._place_waiting()
+
+    def _place_waiting(self) -> None:
+        for pod in self.store.all("pods"):
+            if phase(pod) == "Pending" and "nodeName" not in pod["spec"] and self._has_room(pod):
                 self._place(key_of(pod))
 
+    def _has_room(self, pod: Object) -> bool:
+        is_spot = SPOT in pod["spec"].get("nodeSelector", {})
+        return self.has_room and (self.has_spot_room or not is_spot)
+
     def _place(self, key: Key) -> None:
-        if self.has_room:
+        if self._has_room(self.store.get(key)):
             self.starting.add(key)
             self._do(self._live(key))
             return

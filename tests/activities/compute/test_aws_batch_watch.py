@@ -235,7 +235,7 @@ class Fleet:
     ("size", "asked"),
     [
         (10, {"listjobs": QUEUES, "describejobs": 1}),
-        (5000, {"listjobs": QUEUES + 5}),
+        pytest.param(5000, {"listjobs": QUEUES + 5}, marks=pytest.mark.slow),
     ],
 )
 async def test_a_quiet_round_asks_little_however_many_run(

@@ -242,7 +242,7 @@ async def test_the_server_ends_a_watch_and_the_next_goes_on(site: GkeSite) -> No
 # ── at scale ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("count", [10, 5000])
+@pytest.mark.parametrize("count", [10, pytest.param(5000, marks=pytest.mark.slow)])
 async def test_calls_do_not_grow_with_running_jobs(idle_site: GkeSite, count: int) -> None:
     """A list at the start, by pages; then two streams, and a handful of calls for each change."""
     site, calls = idle_site, idle_site.cluster().calls
