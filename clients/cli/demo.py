@@ -57,6 +57,10 @@ SETTINGS = {
 }
 
 
+MADE_HERE = "made-by-lowtide-demo"
+"""A file that tells a demo's state from other state of ours."""
+
+
 @command
 async def demo(
     *,
@@ -96,10 +100,12 @@ async def demo(
 
 
 def _empty(state: Path) -> None:
-    """Start afresh, but never delete what no run of ours has left."""
-    if state.exists() and any(state.iterdir()) and not (state / "temporal.db").exists():
+    """Start afresh, but never delete what no demo has left: not even ``lowtide dev``'s folder."""
+    if state.exists() and any(state.iterdir()) and not (state / MADE_HERE).exists():
         raise InvalidInput("--state", state, "a new or empty folder, or an earlier demo's")
     shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    (state / MADE_HERE).touch()
 
 
 def read_jobs(text: str, now: datetime) -> tuple[JobManifest, ...]:

@@ -114,11 +114,13 @@ def test_a_folder_that_cannot_be_made_is_told(idle: Site) -> None:
 
 
 def test_the_demo_empties_no_folder_that_it_did_not_make(idle: Site, tmp_path: Path) -> None:
-    """A mistyped ``--state`` costs nothing."""
-    precious = tmp_path / "thesis.tex"
-    precious.write_text("x")
-    assert_told(idle.call("demo", "--state", str(tmp_path)), "--state: ", "an earlier demo's")
-    assert precious.exists()
+    """A mistyped ``--state`` costs nothing, be it a thesis or the folder of ``lowtide dev``."""
+    for name in ("thesis.tex", "temporal.db"):
+        precious = tmp_path / name
+        precious.write_text("x")
+        assert_told(idle.call("demo", "--state", str(tmp_path)), "--state: ", "an earlier demo's")
+        assert precious.exists()
+        precious.unlink()
 
 
 class TestWithAServer:
