@@ -131,15 +131,15 @@ async def dispatch_run(step: DispatchInput, queue: Queue, patience: timedelta) -
     return answer
 
 
-async def describe_run(run: RunRef) -> RunReport:
-    """Ask the backend; raises ``ActivityError`` when it is out of reach for minutes."""
+async def describe_run(run: RunRef, patience: timedelta) -> RunReport:
+    """Ask the backend; raises ``ActivityError`` after ``patience`` without an answer."""
     answer: RunReport = await workflow.execute_activity(
         Step.DESCRIBE_RUN,
         run,
         result_type=RunReport,
         task_queue=Queue.DISPATCH,
         start_to_close_timeout=timedelta(seconds=30),
-        schedule_to_close_timeout=timedelta(minutes=5),
+        schedule_to_close_timeout=patience,
         retry_policy=_SUBMIT,
         summary="safety poll",
     )

@@ -45,7 +45,8 @@ UPGRADE_AFTER = timedelta(hours=24)
 
 LEAST_PATIENCE = timedelta(minutes=1)
 MOST_DISPATCH_PATIENCE = timedelta(minutes=15)
-"""Within these, and the runway, a region may take its time to accept a run."""
+MOST_POLL_PATIENCE = timedelta(minutes=5)
+"""Within these, and the runway, a region may take its time to accept a run, or to tell of it."""
 
 CANCEL_PATIENCE = timedelta(hours=1)
 """How long a cancelled run's end is waited for before the job says that it is not confirmed."""
@@ -296,8 +297,11 @@ class CarbonAwareJob(JobHandlers):
                 return
 
     async def _poll(self, run: WatchedRun) -> None:
+        # What has not begun is moved at the latest safe start, whether or not its region answers.
+        queued = run.phase is Phase.QUEUED
+        patience = min(MOST_POLL_PATIENCE, self._patience()) if queued else MOST_POLL_PATIENCE
         try:
-            report = await calls.describe_run(run.ref)
+            report = await calls.describe_run(run.ref, patience)
         except ActivityError as error:
             workflow.logger.warning("a safety poll had no answer", exc_info=error)
             return

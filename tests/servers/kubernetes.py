@@ -123,10 +123,8 @@ def act(cluster: ClusterServer, action: str, run: str = "", **more: Any) -> None
         getattr(cluster.kubelet, action)(cluster.pod_of(run), **more)
         return
     match action:
-        case "room":
-            cluster.kubelet.make_room(more["value"])
-        case "spot_room":
-            cluster.kubelet.make_spot_room(more["value"])
+        case "room" | "spot_room":
+            getattr(cluster.kubelet, f"make_{action}")(more["value"])
         case "expire":
             cluster.controller.expire(_job(cluster, run))
         case "compact":

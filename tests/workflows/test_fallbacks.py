@@ -224,7 +224,9 @@ class TestRegions:
     async def test_a_stuck_run_that_cannot_be_confirmed_dead_is_left_behind(
         self, stage: Stage
     ) -> None:
-        """Its region fell silent: a minute is all that the deadline leaves for it."""
+        """Its region fell silent: a poll and a stop have a minute each, which is all that the
+        deadline leaves for them.
+        """
         stage.compute.acts = (STUCK, Act())
         job = await stage.submit(stage.manifest(SIX_HOURS))
         status = await stage.until(job, Phase.QUEUED)
@@ -235,6 +237,8 @@ class TestRegions:
         lost, ran = (event.data for event in stage.events(EventKind.ATTEMPT))
         assert (lost["unconfirmed"], ran["unconfirmed"]) == (True, False)
         assert ran["attempt"] == 2
+        _, moved = stage.events(EventKind.DISPATCH)
+        assert moved.recorded_at < stage.start + SAFE_UNTIL + 3 * AT_ONCE
         assert result.deadline_met
 
     async def test_a_run_that_its_region_lost_is_run_elsewhere(self, stage: Stage) -> None:
