@@ -34,7 +34,7 @@ dev: setup ## Run the whole product on this machine until Ctrl-C
 	$(BIN)/lowtide dev
 
 test: setup ## Run the tests (under 5 minutes)
-	$(PYTEST) -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -n 3 --dist loadfile -m "not slow"
 
 test-slow: setup ## Run the longer proofs
 	$(PYTEST) -m slow

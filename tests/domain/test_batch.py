@@ -40,7 +40,7 @@ def alone(inputs: DecisionInputs) -> Chosen:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(decidable, st.sampled_from([1, 100, 1 << 17]), st.sampled_from([1, 2]))
 def test_each_job_gets_what_it_would_get_alone(
     jobs: list[DecisionInputs], cells_at_once: int, threads: int

@@ -41,7 +41,7 @@ def compared(inputs: DecisionInputs) -> tuple[Decision, BruteDecision]:
     return decide(inputs), expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(decidable)
 def test_agrees_with_a_loop_over_every_cell(inputs: DecisionInputs) -> None:
     """Cell, score, signal, fallbacks and the number of cells are those that plain loops find."""

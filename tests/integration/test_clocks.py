@@ -256,6 +256,7 @@ def bare(settings: Mapping[str, str]) -> dict[str, str]:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is where nobody can write")
 @pytest.mark.parametrize("clock", [cron_job, function])
+@pytest.mark.slow
 async def test_a_clock_of_production_needs_no_disk(
     clock: Callable[..., Any], providers: Providers, tmp_path: Path, aws_url: str, vault: Any
 ) -> None:
@@ -273,6 +274,7 @@ async def test_a_clock_of_production_needs_no_disk(
     assert found.observed
 
 
+@pytest.mark.slow
 async def test_a_warm_container_refreshes_again(
     providers: Providers, tmp_path: Path, aws_url: str, vault: Any
 ) -> None:

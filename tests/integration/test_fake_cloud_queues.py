@@ -47,6 +47,7 @@ async def test_without_spot_capacity_jobs_go_on_demand_in_time(tmp_path: Path) -
         assert len(stack.effects()) == len(classes), "nothing began on Spot"
 
 
+@pytest.mark.slow
 async def test_a_job_leaves_a_misconfigured_region_at_once(tmp_path: Path) -> None:
     """It does not wait for its deadline; where it can start nowhere, it fails with the reason."""
     classes = {
@@ -77,6 +78,7 @@ async def test_a_job_leaves_a_misconfigured_region_at_once(tmp_path: Path) -> No
         assert stack.verified().holds
 
 
+@pytest.mark.slow
 async def test_a_job_can_be_cancelled_in_queue_and_at_work(tmp_path: Path) -> None:
     """What waited in a queue never starts, what ran is told to end; on Batch and on GKE."""
     waiting = {"batch-waits": "aws:eu-central-1", "gke-waits": "gcp:europe-west4"}

@@ -22,6 +22,7 @@ async def left(process: subprocess.Popen[bytes]) -> int:
     return await asyncio.to_thread(process.wait, WITHIN_S)
 
 
+@pytest.mark.slow
 async def test_dev_can_be_stopped_and_started_again(tmp_path: Path) -> None:
     """By Ctrl-C or SIGTERM it leaves with exit code 0 and takes its server along.
 
@@ -100,6 +101,7 @@ async def test_a_worker_finishes_what_it_has_begun(tmp_path: Path) -> None:
         assert await stack.tries(job, "dispatch_run") == [1]
 
 
+@pytest.mark.slow
 async def test_a_worker_hands_back_what_takes_long(tmp_path: Path) -> None:
     """Asked to stop while it waits for a cancelled run's end, it leaves; another one waits on."""
     async with Stack(tmp_path) as stack:

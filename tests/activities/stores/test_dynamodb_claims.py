@@ -63,7 +63,7 @@ def items_of(*holders: dict[Place, Amount]) -> dict:
 maybe = st.one_of(claims, claims, claims, st.none())
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(other=maybe, before=maybe, after=maybe)
 def test_a_move_leaves_what_release_and_take_would(
     other: RoomClaim | None, before: RoomClaim | None, after: RoomClaim | None
