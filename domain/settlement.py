@@ -208,30 +208,36 @@ def mean_intensity(zone: str, signal: Signal, stretch: Stretch, observed: Observ
     return total / covered
 
 
-def actual_stretches(attempts: Sequence[AttemptRecord]) -> tuple[Stretch, ...]:
-    """Every run that began, whatever its end."""
-    return tuple(
-        Stretch(
-            attempt.cell.region,
-            attempt.cell.capacity_type,
-            attempt.report.started_at,
-            attempt.report.ended_at,
-            attempt.report.machine,
-        )
-        for attempt in attempts
-        if attempt.report.started_at is not None and attempt.report.ended_at is not None
-    )
+def actual_stretches(
+    attempts: Sequence[AttemptRecord], max_runtime: timedelta
+) -> tuple[Stretch, ...]:
+    """Every run that began, whatever its end.
+
+    One that could not be confirmed dead may have run as long as it was let: it is charged for that,
+    so that no figure is too good.
+    """
+    stretches = []
+    for attempt in attempts:
+        cell, report = attempt.cell, attempt.report
+        start, end = report.started_at, report.ended_at
+        if attempt.unconfirmed and end is None:
+            start = start or attempt.submitted_at
+            end = start + max_runtime
+        if start is not None and end is not None:
+            stretches.append(Stretch(cell.region, cell.capacity_type, start, end, report.machine))
+    return tuple(stretches)
 
 
 def counterfactual_stretches(
-    counterfactual: Counterfactual, attempts: Sequence[AttemptRecord]
+    counterfactual: Counterfactual, attempts: Sequence[AttemptRecord], max_runtime: timedelta
 ) -> tuple[Stretch, ...]:
     """One undisturbed stretch at home from submission, as long as the program's own runs.
 
     It is on the machine type of the last of these: another would be a saving, or a loss, that is
     not of place and time.
     """
-    own = actual_stretches([item for item in attempts if item.report.state in _PROGRAM_ENDED])
+    ended = [item for item in attempts if item.report.state in _PROGRAM_ENDED]
+    own = actual_stretches(ended, max_runtime)
     useful = sum((stretch.end - stretch.start for stretch in own), timedelta(0))
     cell, machine = counterfactual.cell, own[-1].machine if own else None
     return (Stretch(cell.region, cell.capacity_type, cell.start, cell.start + useful, machine),)
@@ -253,9 +259,13 @@ def settle(
         NotYetPublished: an hour that they need is not observed yet.
     """
     return Settlement(
-        actual=accounting.usage(manifest, actual_stretches(attempts), observed),
+        actual=accounting.usage(
+            manifest, actual_stretches(attempts, manifest.max_runtime), observed
+        ),
         counterfactual=accounting.usage(
-            manifest, counterfactual_stretches(counterfactual, attempts), observed
+            manifest,
+            counterfactual_stretches(counterfactual, attempts, manifest.max_runtime),
+            observed,
         ),
     )
 

@@ -261,6 +261,20 @@ class TestWhatIsCharged:
         assert parts.cost_usd == pytest.approx(whole.cost_usd, abs=1e-9)
 
 
+class TestUnconfirmed:
+    def test_a_run_that_may_live_is_charged_as_long_as_it_may(self) -> None:
+        """Its region was out of reach: from its submission to its ``max_runtime``."""
+        lost = attempt(region=DARK).model_copy(update={"unconfirmed": True})
+        silent = lost.report.model_copy(
+            update={"state": RunState.UNKNOWN, "started_at": None, "ended_at": None}
+        )
+        lost = lost.model_copy(update={"report": silent})
+        ran = attempt(CLEAN, 5, 1, number=2)
+        longest = attempt(DARK, 0, manifest().max_runtime / HOUR, RunState.RECLAIMED)
+        assert books(lost, ran).actual == books(longest, ran).actual
+        assert books(lost, ran).counterfactual == books(ran).counterfactual
+
+
 class TestMachines:
     def test_the_machine_that_it_ran_on_counts_on_both_sides(self) -> None:
         """An Arm machine draws half of the mean; at home it would have been one too."""
