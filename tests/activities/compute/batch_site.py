@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from activities.compute.aws_batch_api import Timings
 from activities.compute.aws_batch_fence_sqlite import SqliteFence
 from activities.compute.aws_batch_regions import BatchRegion, Platform
 from domain.job import RunSpec
-from tests.activities.compute.local_site import PREFACE, SCRIPTS, group_lives
-from tests.contracts.compute_site import WITHIN_S, Program, Site
+from tests.activities.compute.process_site import ProcessSite
+from tests.contracts.compute_site import WITHIN_S, Program
 from tests.servers.aws import CREDENTIALS
 from tests.servers.batch import BatchServer
 from tests.servers.batch_jobs import BatchJob
@@ -58,7 +58,7 @@ async def batch_site(
                 site.close()
 
 
-class BatchSite(Site):
+class BatchSite(ProcessSite):
     """One fake account with two regions."""
 
     backend: AwsBatch
@@ -99,19 +99,7 @@ class BatchSite(Site):
         return super().spec(name, program, **({"max_runtime_s": A_DAY_S} | changed))
 
     def command(self, program: Program) -> tuple[str, ...]:
-        match program:
-            case Program.MISSING:
-                return ("no-such-command",)
-            case Program.LAST:
-                return self.script(HEEDS)
-        return self.script(SCRIPTS[program])
-
-    def script(self, script: str) -> tuple[str, ...]:
-        """A shell script that tells of its start; ``$me`` begins the names of what it tells."""
-        return ("sh", "-c", PREFACE.format(told=self.told) + script)
-
-    async def let_go(self, spec: RunSpec) -> None:
-        self.of(spec, "go").touch()
+        return self.script(HEEDS) if program is Program.LAST else super().command(program)
 
     async def reclaim(self, spec: RunSpec) -> None:
         self.fake(spec).reclaim(self.job(spec))
@@ -133,20 +121,6 @@ class BatchSite(Site):
         async with asyncio.timeout(WITHIN_S):
             while any(self._is_starting(job) for job in self._all_jobs()):
                 await asyncio.sleep(0.01)
-
-    def starts(self, spec: RunSpec) -> int:
-        return len(self._pids(spec))
-
-    def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        lines = self.of(spec, "env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
-
-    def lives(self, spec: RunSpec) -> bool:
-        return any(group_lives(group) for group in self._pids(spec))
-
-    def of(self, spec: RunSpec, what: str) -> Path:
-        """A file in which a run's program tells something, or is told."""
-        return self.told / f"{spec.workflow_id}-{spec.attempt}.{what}"
 
     def fake(self, spec: RunSpec) -> FakeRegion:
         """The fake's side of a run's region."""
@@ -180,9 +154,3 @@ class BatchSite(Site):
     def _is_starting(job: BatchJob) -> bool:
         held_up = job.status == "RUNNABLE" and job.queue.closed is not None
         return not (held_up or job.is_over or job.status == "RUNNING")
-
-    def _pids(self, spec: RunSpec) -> list[int]:
-        try:
-            return [int(line) for line in self.of(spec, "starts").read_text().split()]
-        except FileNotFoundError:
-            return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,8 @@ from activities.compute.gke import Gke
 from activities.compute.gke_api import Manners
 from activities.compute.gke_cluster import GkeCluster, KnownEndpoints, StaticToken, TokenSource
 from domain.job import RunSpec, RunState
-from tests.activities.compute.local_site import PREFACE, SCRIPTS, group_lives
-from tests.contracts.compute_site import WITHIN_S, Program, Site
+from tests.activities.compute.process_site import ProcessSite
+from tests.contracts.compute_site import WITHIN_S
 from tests.servers.kubernetes import KubernetesServer
 from tests.servers.kubernetes_api import ClusterServer
 from tests.servers.kubernetes_store import Key, Object
@@ -47,7 +47,7 @@ def cluster_of(region: str, **changed: object) -> GkeCluster:
     return replace(cluster, **changed)
 
 
-class GkeSite(Site):
+class GkeSite(ProcessSite):
     """Two simulated clusters."""
 
     def __init__(self, server: KubernetesServer, told: Path, manners: Manners = BRISK) -> None:
@@ -89,18 +89,6 @@ class GkeSite(Site):
                 await asyncio.sleep(0.01)
         return self.pod(spec)
 
-    def command(self, program: Program) -> tuple[str, ...]:
-        if program is Program.MISSING:
-            return ("no-such-command",)
-        return self.script(SCRIPTS[program])
-
-    def script(self, script: str) -> tuple[str, ...]:
-        """A shell script that tells of its start; ``$me`` begins the names of what it tells."""
-        return ("sh", "-c", PREFACE.format(told=self.told) + script)
-
-    async def let_go(self, spec: RunSpec) -> None:
-        self.of(spec, "go").touch()
-
     async def reclaim(self, spec: RunSpec) -> None:
         self.cluster(spec.region).kubelet.preempt(self.pod(spec))
 
@@ -121,26 +109,6 @@ class GkeSite(Site):
         async with asyncio.timeout(WITHIN_S):
             while not all(self.cluster(region).is_at_rest for region in REGIONS):
                 await asyncio.sleep(0.01)
-
-    def starts(self, spec: RunSpec) -> int:
-        return len(self._pids(spec))
-
-    def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        lines = self.of(spec, "env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
-
-    def lives(self, spec: RunSpec) -> bool:
-        return any(group_lives(group) for group in self._pids(spec))
-
-    def of(self, spec: RunSpec, what: str) -> Path:
-        """A file in which a run's program tells something, or is told."""
-        return self.told / f"{spec.workflow_id}-{spec.attempt}.{what}"
-
-    def _pids(self, spec: RunSpec) -> list[int]:
-        try:
-            return [int(line) for line in self.of(spec, "starts").read_text().split()]
-        except FileNotFoundError:
-            return []
 
 
 @asynccontextmanager

@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-
-import psutil
 
 from activities.compute.local import LocalCompute, Reclaims
 from activities.compute.supervisor import CLAIM, END, PROGRAM, is_held
 from domain.job import RunSpec, RunState
 from tests.activities.compute.held import Held
-from tests.contracts.compute_site import EXIT_CODE, WITHIN_S, Program, Site
+from tests.activities.compute.process_site import ProcessSite
+from tests.contracts.compute_site import WITHIN_S
 
 GRACE_S = 0.5
 
-SCRIPTS = {
-    Program.SUCCEED: "exit 0",
-    Program.FAIL: f"exit {EXIT_CODE}",
-    Program.LAST: (
-        'trap "touch $me.termed; exit 0" TERM; while [ ! -e $me.go ]; do sleep 0.05; done'
-    ),
-    Program.DEFY: 'trap "" TERM; while :; do sleep 0.05; done',
-}
 
-PREFACE = "me={told}/$LOWTIDE_JOB-$LOWTIDE_ATTEMPT; env > $me.env; echo $$ >> $me.starts; "
-
-
-def group_lives(group: int) -> bool:
-    """Whether a process group has a member that is no zombie."""
-    for process in psutil.process_iter(["status"]):
-        with contextlib.suppress(ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                return True
-    return False
-
-
-class LocalSite(Site):
+class LocalSite(ProcessSite):
     """A folder of runs, and one of what their programs tell."""
 
     def __init__(self, root: Path, reclaims: tuple[Reclaims, ...] = ()) -> None:
@@ -61,18 +38,6 @@ class LocalSite(Site):
         )
         self._workers.append(worker)
         return worker
-
-    def command(self, program: Program) -> tuple[str, ...]:
-        if program is Program.MISSING:
-            return ("no-such-command",)
-        return self.script(SCRIPTS[program])
-
-    def script(self, script: str) -> tuple[str, ...]:
-        """A shell script that tells of its start; ``$me`` begins the names of what it tells."""
-        return ("sh", "-c", PREFACE.format(told=self.told) + script)
-
-    async def let_go(self, spec: RunSpec) -> None:
-        self.of(spec, "go").touch()
 
     async def reclaim(self, spec: RunSpec) -> None:
         self.backend.reclaim(spec.region, spec.run)
@@ -93,20 +58,6 @@ class LocalSite(Site):
         async with asyncio.timeout(WITHIN_S):
             while any(self._is_starting(child.pid) for child in self._alive()):
                 await asyncio.sleep(0.01)
-
-    def starts(self, spec: RunSpec) -> int:
-        return len(self._pids(spec))
-
-    def environment(self, spec: RunSpec) -> Mapping[str, str]:
-        lines = self.of(spec, "env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
-
-    def lives(self, spec: RunSpec) -> bool:
-        return any(group_lives(group) for group in self._pids(spec))
-
-    def of(self, spec: RunSpec, what: str) -> Path:
-        """A file in which a run's program tells something, or is told."""
-        return self.told / f"{spec.workflow_id}-{spec.attempt}.{what}"
 
     def folder(self, spec: RunSpec) -> Path:
         """Where a run's supervisor keeps its files."""
@@ -161,9 +112,3 @@ class LocalSite(Site):
                 folder = claim.parent
                 return not ((folder / PROGRAM).exists() or (folder / END).exists())
         return True
-
-    def _pids(self, spec: RunSpec) -> list[int]:
-        try:
-            return [int(line) for line in self.of(spec, "starts").read_text().split()]
-        except FileNotFoundError:
-            return []

@@ -13,7 +13,8 @@ from activities.compute import supervisor
 from activities.compute.local import Reclaims
 from domain.capacity import CapacityType
 from domain.job import RunState
-from tests.activities.compute.local_site import LocalSite, group_lives
+from tests.activities.compute.local_site import LocalSite
+from tests.activities.compute.process_site import group_lives
 from tests.contracts.compute import ComputeContract
 from tests.contracts.compute_site import WITHIN_S, Program, tells, told
 

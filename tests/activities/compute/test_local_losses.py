@@ -19,7 +19,8 @@ import pytest
 
 from activities.compute.supervisor import CLAIM, END, PROGRAM, SPEC, hold, is_held, put
 from domain.job import RunSpec, RunState
-from tests.activities.compute.local_site import LocalSite, group_lives
+from tests.activities.compute.local_site import LocalSite
+from tests.activities.compute.process_site import group_lives
 from tests.contracts.compute_site import WITHIN_S, Program
 
 ROOT = Path(__file__).parents[3]
