@@ -5,30 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from activities.compute.aws_batch import AwsBatch
-from activities.compute.aws_batch_regions import BatchRegion, Queues
-from activities.compute.by_region import ComputeByRegion
-from activities.compute.gke import Gke
-from activities.compute.gke_cluster import (
-    AdcTokens,
-    ClusterEndpoint,
-    GkeCluster,
-    GkeEndpoint,
-    KnownEndpoints,
-    StaticToken,
-    TokenSource,
-)
 from activities.compute.local import LocalCompute, Reclaims
-from domain.errors import InvalidSettings, Problem
 from domain.ports import ComputeBackend
-from workers.compute_sections import (
-    BatchRegionSettings,
-    CloudComputeSettings,
-    GkeClusterSettings,
-    QueuesSettings,
-)
 from workers.settings import Settings
-from workers.stores import fence_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +26,11 @@ def compute_site(settings: Settings, regions: Iterable[str]) -> ComputeSite:
     """
     if settings.compute.kind == "local":
         return ComputeSite(_local(settings), _nothing_to_close)
-    return _cloud(settings, settings.compute, sorted(regions))
+    # The clouds' libraries take a second to load: who runs nothing there does not wait for them.
+    from workers.cloud_compute import cloud_site  # noqa: PLC0415
+
+    backend, close = cloud_site(settings, settings.compute, sorted(regions))
+    return ComputeSite(backend, close)
 
 
 def _local(settings: Settings) -> LocalCompute:
@@ -56,74 +39,6 @@ def _local(settings: Settings) -> LocalCompute:
         for item in settings.reclaims
     )
     return LocalCompute(settings.state_dir / "runs", reclaims=tuple(rules))
-
-
-def _cloud(settings: Settings, own: CloudComputeSettings, regions: list[str]) -> ComputeSite:
-    missing = [region for region in regions if region not in own.aws and region not in own.gke]
-    if missing:
-        raise InvalidSettings(
-            tuple(
-                Problem("compute", region, "queues or a cluster for each region of the policy")
-                for region in missing
-            )
-        )
-    places = [_batch_region(name, item) for name, item in own.aws.items()]
-    batch = AwsBatch(places, fence_of(settings))
-    gke = Gke([_cluster(name, item) for name, item in own.gke.items()], *_way_in(own))
-
-    async def close() -> None:
-        batch.close()
-        await gke.aclose()
-
-    backends: dict[str, ComputeBackend] = {
-        region: batch if region in own.aws else gke for region in regions
-    }
-    return ComputeSite(ComputeByRegion(backends), close)
-
-
-def _batch_region(region: str, own: BatchRegionSettings) -> BatchRegion:
-    return BatchRegion(
-        region=region,
-        bucket=own.bucket,
-        ec2=_queues(own.ec2),
-        fargate=_queues(own.fargate) if own.fargate else None,
-        gpus={model: _queues(queues) for model, queues in own.gpus.items()},
-        prefer=own.prefer,
-        execution_role_arn=own.execution_role_arn,
-        job_role_arn=own.job_role_arn,
-        endpoint_url=_url(own.endpoint_url),
-        events_queue_url=own.events_queue_url,
-        events_endpoint_url=_url(own.events_endpoint_url),
-    )
-
-
-def _queues(own: QueuesSettings) -> Queues:
-    return Queues(own.spot, own.on_demand)
-
-
-def _cluster(region: str, own: GkeClusterSettings) -> GkeCluster:
-    return GkeCluster(
-        region=region,
-        project=own.project,
-        location=own.location,
-        name=own.name,
-        bucket=own.bucket,
-        namespace=own.namespace,
-        autopilot=own.autopilot,
-        service_account=own.service_account,
-    )
-
-
-def _way_in(own: CloudComputeSettings) -> tuple[ClusterEndpoint, TokenSource]:
-    """Where API servers are and what lets us in: by Google, or as given."""
-    if own.gke_token_file is None:
-        return GkeEndpoint(), AdcTokens()
-    urls = {region: str(item.endpoint_url).rstrip("/") for region, item in own.gke.items()}
-    return KnownEndpoints(urls), StaticToken(own.gke_token_file.read_text().strip())
-
-
-def _url(setting: object | None) -> str | None:
-    return None if setting is None else str(setting).rstrip("/")
 
 
 async def _nothing_to_close() -> None:

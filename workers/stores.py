@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from activities.compute.aws_batch_fence import RunFence
-from activities.compute.aws_batch_fence_dynamodb import DynamoFence
-from activities.compute.aws_batch_fence_sqlite import SqliteFence
-from activities.stores.dynamodb import DynamoStore
-from activities.stores.dynamodb_table import Table, connect
+from typing import TYPE_CHECKING
+
 from activities.stores.sqlite import SqliteStore
-from workers.sections import DynamoDbSettings
 from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from activities.stores.dynamodb import DynamoStore
 
 
 def store_of(settings: Settings) -> SqliteStore | DynamoStore:
@@ -17,20 +16,7 @@ def store_of(settings: Settings) -> SqliteStore | DynamoStore:
     if settings.store.kind == "sqlite":
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         return SqliteStore(settings.database)
-    own = settings.store
-    signals = _table(own, own.signals_region or own.region, own.signals_table)
-    return DynamoStore(signals, _table(own, own.region, own.ledger_table))
+    # AWS's library takes long to load: who keeps all in SQLite does not wait for it.
+    from workers.dynamodb import dynamo_store  # noqa: PLC0415
 
-
-def fence_of(settings: Settings) -> RunFence:
-    """Where submissions to AWS Batch are fenced: beside the ledger."""
-    if settings.store.kind == "sqlite":
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        return SqliteFence(settings.state_dir / "fence.db")
-    own = settings.store
-    return DynamoFence(_table(own, own.region, own.ledger_table))
-
-
-def _table(own: DynamoDbSettings, region: str, name: str) -> Table:
-    url = None if own.endpoint_url is None else str(own.endpoint_url)
-    return Table(connect(region, url), name)
+    return dynamo_store(settings.store)

@@ -26,14 +26,13 @@ from domain.manifest import Flexibility, JobManifest
 from domain.messages import RefreshReport
 from domain.placement import decide
 from domain.policy import Policy, parse_policy
-from domain.ports import SignalStore
+from domain.ports import SignalHistory, SignalStore
 from domain.prices import parse_prices
 from domain.regions import RegionCatalogue, parse_catalogue, with_overrides
 from domain.room import RoomView
 from domain.verify import VerifyReport, verify_ledger
 from workers.compute_sites import compute_site
 from workers.devserver import DevServer, DevServerFailed, dev_server
-from workers.histories import history_of
 from workers.logs import configure
 from workers.parts import Parts
 from workers.price_feed import prices_of
@@ -94,7 +93,7 @@ def build(settings: Settings) -> Parts:
     store = store_of(settings)
     prices = prices_of(settings.price_feed, table, store, policy.regions)
     feed = _feed(settings, catalogue, policy, store)
-    history = history_of(settings.history, settings.secrets)
+    history = _history(settings)
     zones = {zone for signal in Signal for zone in catalogue.zones(signal, policy.regions)}
     site = compute_site(settings, policy.regions)
     return Parts(
@@ -130,6 +129,15 @@ def _catalogue_text(settings: Settings) -> str:
     if settings.region_overrides is None:
         return text
     return with_overrides(text, settings.region_overrides.read_text())
+
+
+def _history(settings: Settings) -> SignalHistory | None:
+    if settings.history.kind == "none":
+        return None
+    # Parquet's library takes long to load: whoever keeps no history does not wait for it.
+    from workers.histories import history_of  # noqa: PLC0415
+
+    return history_of(settings.history, settings.secrets)
 
 
 def _feed(
