@@ -249,7 +249,7 @@ def dev_on_fakes(site: Site) -> Iterator[str]:
     )
     try:
         assert dev.stdout is not None
-        told = next((line for line in dev.stdout if line.startswith("fakes")), "")
+        told = next((line for line in dev.stdout if line.startswith("providers")), "")
         assert told, dev.communicate()
         yield told.split()[1]
     finally:
