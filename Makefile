@@ -33,7 +33,7 @@ demo: setup ## Show the main job: twenty jobs on a replayed grid, in about a min
 dev: setup ## Run the whole product on this machine until Ctrl-C
 	$(BIN)/lowtide dev
 
-test: setup ## Run the tests (under 5 minutes)
+test: setup ## Run the tests (about 5 minutes)
 	$(PYTEST) -n 3 --dist loadfile -m "not slow"
 
 test-slow: setup ## Run the longer proofs

@@ -14,6 +14,8 @@ from domain.manifest import JobManifest
 from domain.messages import AttemptRecord, JobResult
 from tests.integration.cloud_stack import CloudStack, policy
 
+pytestmark = pytest.mark.slow
+
 WORK_S, MARGIN_S, ROOM = 1.0, 15, 10
 SOON_S, LATER_S, LONG_S = 35, 600, 300
 NO_CAPACITY = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - no machines to be had"
@@ -47,7 +49,6 @@ async def test_without_spot_capacity_jobs_go_on_demand_in_time(tmp_path: Path) -
         assert len(stack.effects()) == len(classes), "nothing began on Spot"
 
 
-@pytest.mark.slow
 async def test_a_job_leaves_a_misconfigured_region_at_once(tmp_path: Path) -> None:
     """It does not wait for its deadline; where it can start nowhere, it fails with the reason."""
     classes = {
@@ -78,7 +79,6 @@ async def test_a_job_leaves_a_misconfigured_region_at_once(tmp_path: Path) -> No
         assert stack.verified().holds
 
 
-@pytest.mark.slow
 async def test_a_job_can_be_cancelled_in_queue_and_at_work(tmp_path: Path) -> None:
     """What waited in a queue never starts, what ran is told to end; on Batch and on GKE."""
     waiting = {"batch-waits": "aws:eu-central-1", "gke-waits": "gcp:europe-west4"}
@@ -117,7 +117,6 @@ async def test_a_job_can_be_cancelled_in_queue_and_at_work(tmp_path: Path) -> No
         assert stack.verified().holds
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_the_deadline_outranks_a_run_out_of_reach(tmp_path: Path) -> None:
     """Its region does not answer, and it began meanwhile: another run has the job done in time, the

@@ -16,13 +16,14 @@ from domain.ledger import EventKind
 from tests.activities.compute.held import Held
 from tests.integration.stack import WITHIN_S, Stack, eventually, exists, until
 
+pytestmark = pytest.mark.slow
+
 
 async def left(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process to leave; its exit code."""
     return await asyncio.to_thread(process.wait, WITHIN_S)
 
 
-@pytest.mark.slow
 async def test_dev_can_be_stopped_and_started_again(tmp_path: Path) -> None:
     """By Ctrl-C or SIGTERM it leaves with exit code 0 and takes its server along.
 
@@ -66,7 +67,6 @@ async def test_health_tells_whether_the_worker_can_work(tmp_path: Path) -> None:
         await eventually(partial(answers, stack, 200))
 
 
-@pytest.mark.slow
 async def test_a_worker_leaves_in_order_when_temporal_is_gone(tmp_path: Path) -> None:
     """What it cannot answer any more is handed to another worker by Temporal's own time-outs."""
     async with Stack(tmp_path) as stack:
@@ -101,7 +101,6 @@ async def test_a_worker_finishes_what_it_has_begun(tmp_path: Path) -> None:
         assert await stack.tries(job, "dispatch_run") == [1]
 
 
-@pytest.mark.slow
 async def test_a_worker_hands_back_what_takes_long(tmp_path: Path) -> None:
     """Asked to stop while it waits for a cancelled run's end, it leaves; another one waits on."""
     async with Stack(tmp_path) as stack:

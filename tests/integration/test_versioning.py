@@ -43,6 +43,8 @@ from workflows.connection import connect
 from workflows.job import UPGRADE_AFTER, CarbonAwareJob
 from workflows.watch import watch_workflow_id
 
+pytestmark = pytest.mark.slow
+
 DEPLOYMENT = "lowtide"
 OLD, NEW = "build-1", "build-2"
 
