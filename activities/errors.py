@@ -7,7 +7,6 @@ LowtideError (domain)
     ├── RunRefused         a compute backend cannot run this as it is; trying again cannot help
     ├── ComputeUnavailable a compute backend does not serve us for now; retried
     ├── ManifestUnknown    the hash names no manifest that we hold; retried (calls.py says why)
-    ├── TraceUnreadable    a trace file is not of the form that a replay needs
     ├── StoreVersion       a store's file is of another schema than this build's
     ├── SecretMissing      a secret is not where it is looked for
     ├── SecretsUnavailable the secret store does not answer, or refuses us
@@ -66,13 +65,6 @@ class ManifestUnknown(ActivityFault):
 
     def __init__(self, sha256: str) -> None:
         super().__init__(f"no manifest with SHA-256 {sha256}")
-
-
-class TraceUnreadable(ActivityFault):
-    """A trace file is not ``time`` and one column a zone, hourly, without gaps."""
-
-    def __init__(self, file: str, line: int, what: str) -> None:
-        super().__init__(f"{file}, line {line}: {what}")
 
 
 class StoreVersion(ActivityFault):

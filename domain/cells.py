@@ -21,7 +21,7 @@ from domain.decision import DecisionInputs, World
 from domain.forecast import Signal
 from domain.job import Estimate
 from domain.outlook import Outlook
-from domain.room import HOUR_S, RoomView, hour_of, hour_start
+from domain.room import HOUR_S, Reserved, SeenRoom, hour_of, hour_start
 from domain.rows import Rows
 
 Hours = NDArray[np.int64]
@@ -43,30 +43,15 @@ class Wall(StrEnum):
     ROOM = "room"
 
 
-def next_full_hours(rows: Rows, room: RoomView, first: int) -> Hours | None:
+def next_full_hours(rows: Rows, room: SeenRoom, first: int) -> Hours | None:
     """(rows, hours from ``first``): the next hour, this one included, in which one more machine
     would go over the policy's limit. Hours count from ``first``; ``None`` where all have room.
     """
-    regions, vcpus, gpus = rows.ground.world.policy.regions, rows.needs.vcpus, rows.needs.gpus
-    full_rows: list[int] = []
-    full_hours: list[int] = []
-    for index, row in enumerate(rows.places):
-        limit = regions[row.region].limit(row.capacity_type)
-        held = room.reserved.get((row.region, row.capacity_type))
-        if limit is None or not held:
-            continue
-        most_vcpus, most_gpus = limit.vcpus, limit.gpus
-        hours = [
-            hour - first
-            for hour, taken in held.items()
-            if hour >= first and (taken.vcpus + vcpus > most_vcpus or taken.gpus + gpus > most_gpus)
-        ]
-        full_hours += hours
-        full_rows += [index] * len(hours)
-    if not full_hours:
+    full = room.full(rows.keys, rows.limits, Reserved(rows.needs.vcpus, rows.needs.gpus), first)
+    if full is None:
         return None
-    marked = np.full((len(rows.places), max(full_hours) + 2), _NEVER)
-    marked[full_rows, full_hours] = full_hours
+    marked = np.full((full.shape[0], full.shape[1] + 1), _NEVER)
+    np.copyto(marked[:, :-1], np.arange(full.shape[1]), where=full)
     next_full: Hours = np.minimum.accumulate(marked[:, ::-1], axis=1)[:, ::-1]
     return next_full
 

@@ -6,7 +6,7 @@ same placement, always. ``ENGINE_VERSION`` changes whenever that would not hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from domain.energy import Methodology
@@ -16,9 +16,14 @@ from domain.manifest import JobManifest
 from domain.policy import Policy
 from domain.prices import PriceTable
 from domain.regions import RegionCatalogue
-from domain.room import RoomView, hour_of
+from domain.regret import Regret
+from domain.room import SeenRoom, hour_of
 
-ENGINE_VERSION = "2"
+ENGINE_VERSION = "3"
+
+
+_LEAST_WORK = timedelta(minutes=1)
+"""A run that took longer than expected still has something left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class World:
     policy: Policy
     catalogue: RegionCatalogue
     methodology: Methodology
+    regret: Regret | None = None
+    """How much of a promised saving has survived so far; ``None``: nothing was learned yet."""
     time_scale: float = 1.0
     """Accounted seconds for each second on the clock. Above 1 only where a trace is replayed
     compressed: energy, cost and reclaim exposure multiply durations by it; nothing else does."""
@@ -61,7 +68,7 @@ class DecisionInputs:
 
     manifest: JobManifest
     world: World
-    room: RoomView
+    room: SeenRoom
     now: datetime
     deadline: datetime
     """The manifest's, or what an override changed it to."""
@@ -75,14 +82,42 @@ class DecisionInputs:
     """The cell planned before: kept unless a new one beats it by ``policy.look_again.min_gain``."""
     counterfactual: Counterfactual | None = None
     """Fixed by the job's first decision and passed to the later ones; ``None`` for the first."""
+    work_done: timedelta = timedelta(0)
+    """Of an interruptible job: running time that its newest checkpoint holds."""
     excluded_regions: tuple[str, ...] = ()
     """Regions that failed this job (out of reach, no capacity); used again only when nothing
     else is legal."""
 
     @property
     def worst_case(self) -> timedelta:
-        """Start-up and p95 run time: what one undisturbed run may need."""
-        return self.world.policy.start_up + self.manifest.p95_runtime
+        """Start-up and p95 run time: what one undisturbed run of what is left may need."""
+        return self.world.policy.start_up + self.p95_left
+
+    @property
+    def p95_left(self) -> timedelta:
+        """p95 run time, less the work that is done; what resuming costs comes on top."""
+        if not self.work_done:
+            return self.manifest.p95_runtime
+        interruptible = self.manifest.interruptible
+        resume = interruptible.resume_overhead if interruptible else timedelta(0)
+        return max(timedelta(0), self.manifest.p95_runtime - self.work_done) + resume
+
+    @property
+    def runtime_left(self) -> timedelta:
+        """The same of the expected run time."""
+        if not self.work_done:
+            return self.manifest.runtime
+        interruptible = self.manifest.interruptible
+        resume = interruptible.resume_overhead if interruptible else timedelta(0)
+        return max(_LEAST_WORK, self.manifest.runtime - self.work_done) + resume
+
+    def remaining(self) -> DecisionInputs:
+        """The same decision for a job that is as short as what is left of this one."""
+        if not self.work_done:
+            return self
+        left = {"runtime": self.runtime_left, "p95_runtime": max(self.runtime_left, self.p95_left)}
+        manifest = self.manifest.model_copy(update=left)
+        return replace(self, manifest=manifest, work_done=timedelta(0))
 
     @property
     def latest_on_demand_start(self) -> datetime:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +53,7 @@ def decision_data(
         "time_scale": inputs.world.time_scale,
         "start_now": inputs.start_now,
         "reclaims": inputs.reclaims,
+        "work_done_s": inputs.work_done.total_seconds(),
         "incumbent": _dump(inputs.incumbent),
         "counterfactual": _dump(inputs.counterfactual),
         "excluded_regions": list(inputs.excluded_regions),
@@ -92,6 +93,7 @@ def inputs_of(data: Mapping[str, Any], blobs: Blobs) -> DecisionInputs:
         incumbent=incumbent and Cell.model_validate(incumbent),
         counterfactual=counterfactual and Counterfactual.model_validate(counterfactual),
         excluded_regions=tuple(data["excluded_regions"]),
+        work_done=timedelta(seconds=data.get("work_done_s", 0)),
     )
 
 

@@ -18,6 +18,7 @@ LowtideError
     │   ├── InvalidManifest
     │   ├── InvalidPolicy
     │   └── InvalidSettings
+    ├── TraceUnreadable              a trace is not as it should be
     ├── ResidencyViolation           a dispatch to a region that residency does not allow
     ├── RoomTaken                    a claim lost the race for room; decide again
     ├── ChainBroken                  an event or root does not follow the newest one; not retried
@@ -171,6 +172,13 @@ class InvalidPolicy(InvalidFields):
 
 class InvalidSettings(InvalidFields):
     """Settings are not as they should be."""
+
+
+class TraceUnreadable(DomainError):
+    """A trace file is not ``time`` and one column a zone, step by step, without gaps."""
+
+    def __init__(self, file: str, line: int, what: str) -> None:
+        super().__init__(f"{file}, line {line}: {what}")
 
 
 class ResidencyViolation(DomainError):

@@ -54,6 +54,8 @@ class DecisionReason(StrEnum):
     OVERRIDE = "override"
     FALLBACK = "fallback"
     """The run could not be started or confirmed where it was placed."""
+    RESUME = "resume"
+    """A chunk of an interruptible job has ended as planned, and work is left."""
     RETRY = "retry"
     """The user's program failed and the manifest grants another run."""
 
@@ -123,6 +125,15 @@ class Counterfactual(Payload):
     estimate: Estimate
 
 
+class Saving(Payload):
+    """What a placement saves of its basis's carbon against running now at home, in grams."""
+
+    promised_g: float
+    """By the forecast as it was issued."""
+    expected_g: float
+    """What is left of it after the regret that was learned: what the choice went by."""
+
+
 class Placement(Payload):
     """Where and when a job will run, with what is expected of it and why."""
 
@@ -136,6 +147,10 @@ class Placement(Payload):
     counterfactual: Counterfactual
     score: float | None
     """0..1 over the feasible set, smaller is better; ``None`` for a fallback."""
+    saving: Saving | None = None
+    """``None`` where the choice did not go by carbon, or home has no figure."""
+    static_rule: bool = False
+    """The forecast has lately lost to the greenest region at once, so that rule chose."""
     fallbacks: tuple[Fallback, ...] = ()
     at_risk: bool = False
     """Even started now, the p95 run ends after the deadline."""

@@ -11,7 +11,7 @@ import hashlib
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import rfc8785
 import yaml
@@ -131,6 +131,27 @@ class InputData(_Part):
     gib: float = Field(ge=0)
 
 
+class Interruptible(_Part):
+    """How a job may be run in chunks: stopped at a chunk's end, and resumed elsewhere in time."""
+
+    min_chunk: Duration
+    """No chunk is planned shorter, but the last may be."""
+    checkpoint: Literal[True]
+    """The program's promise: at SIGTERM it writes its checkpoint and exits with 143."""
+    resume_overhead: Duration = timedelta(0)
+    """Running time that each chunk but the first spends on taking up its checkpoint."""
+    portable_checkpoint: bool = False
+    """Whether a checkpoint written in one region can be taken up in another."""
+
+    @field_validator("min_chunk", "resume_overhead")
+    @classmethod
+    def _within_a_run(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        least = timedelta(minutes=1) if info.field_name == "min_chunk" else timedelta(0)
+        if not least <= value <= LONGEST_RUN:
+            raise ValueError(f"a duration from {least} to {LONGEST_RUN.days} days, as 30m")
+        return value
+
+
 class JobManifest(_Part):
     """One deferrable batch job. ``examples/manifest.yaml`` documents every field.
 
@@ -165,6 +186,8 @@ class JobManifest(_Part):
     retries: int = Field(default=0, ge=0, le=10)
     """Further runs after a failure of the user's own program. Reclaims are not counted here."""
     max_cost_usd: float | None = Field(default=None, gt=0)
+    interruptible: Interruptible | None = None
+    """How it may be cut into chunks; ``None``: it runs in one piece."""
 
     @field_validator("runtime", "p95_runtime", "max_runtime")
     @classmethod
@@ -226,7 +249,8 @@ def parse_manifest(data: object) -> JobManifest:
     try:
         manifest = JobManifest.model_validate(data)
     except ValidationError as error:
-        known = JobManifest.model_fields | Resources.model_fields | InputData.model_fields
+        parts = (JobManifest, Resources, InputData, Interruptible)
+        known = {name: field for part in parts for name, field in part.model_fields.items()}
         raise InvalidManifest(problems_of(error, "manifest", known, EXAMPLE)) from None
     manifest.require_size()
     return manifest

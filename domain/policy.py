@@ -115,6 +115,15 @@ class LookAgain(_Frozen):
     """Score (0..1) by which a new cell must beat the old one, so that plans do not flap."""
 
 
+class JobClass(_Frozen):
+    """What a class of jobs asks of a wait or a move before it is worth the trouble."""
+
+    min_saving_g: float = Field(default=0, ge=0)
+    """gCO2eq of the steering signal, after expected regret, against running now at home."""
+    min_saving_percent: float = Field(default=0, ge=0, le=100)
+    """The same, of what running now at home emits. Both must hold."""
+
+
 class Policy(_Frozen):
     """Everything that a placement weighs or may not cross. ``policies/default.yaml`` explains."""
 
@@ -137,6 +146,10 @@ class Policy(_Frozen):
     """From submission to the first instruction of the job: machine, image, queue."""
     max_usd_per_vcpu_hour: float | None = Field(default=None, gt=0)
     look_again: LookAgain = LookAgain()
+    job_classes: dict[str, JobClass] = {}
+    """By the manifest's ``job_class``; one that is not named waits and moves for any saving."""
+    no_harm: bool = False
+    """Choose no cell that is worse than running now at home on the signal that does not steer."""
     wake_jitter: Span = timedelta(minutes=10)
     """Upper bound of the deterministic delay that spreads wakes of one cell."""
 

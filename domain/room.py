@@ -7,15 +7,20 @@ reservations as they were when a decision read them; the decision's event names 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import rfc8785
 
 from domain.capacity import CapacityType
+from domain.curves import Mask
 from domain.errors import RoomTaken
+
+Place = tuple[str, CapacityType]
+"""(region, capacity type)."""
 
 HOUR_S = 3600
 
@@ -47,6 +52,20 @@ class Reserved:
     gpus: int
 
 
+class SeenRoom(Protocol):
+    """Room as a decision sees it."""
+
+    def full(
+        self, places: Sequence[Place], limits: Sequence[Reserved], needs: Reserved, first: int
+    ) -> Mask | None:
+        """(places, hours from ``first``): the hours in which one more machine of ``needs`` would
+        go over its place's limit; ``None`` where none would. Later hours are free.
+        """
+
+    def canonical(self) -> bytes:
+        """RFC 8785 canonical JSON, as of a ``RoomView``."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoomView:
     """Reservations by (region, capacity type) and hour; an hour that is absent is free.
@@ -55,9 +74,30 @@ class RoomView:
     transaction that takes the new.
     """
 
-    reserved: Mapping[tuple[str, CapacityType], Mapping[int, Reserved]] = field(
-        default_factory=dict
-    )
+    reserved: Mapping[Place, Mapping[int, Reserved]] = field(default_factory=dict)
+
+    def full(
+        self, places: Sequence[Place], limits: Sequence[Reserved], needs: Reserved, first: int
+    ) -> Mask | None:
+        """As ``SeenRoom`` asks."""
+        full_places: list[int] = []
+        full_hours: list[int] = []
+        for index, (place, limit) in enumerate(zip(places, limits, strict=True)):
+            vcpus, gpus = needs.vcpus, needs.gpus
+            most_vcpus, most_gpus = limit.vcpus, limit.gpus
+            hours = [
+                hour - first
+                for hour, taken in self.reserved.get(place, {}).items()
+                if hour >= first
+                and (taken.vcpus + vcpus > most_vcpus or taken.gpus + gpus > most_gpus)
+            ]
+            full_hours += hours
+            full_places += [index] * len(hours)
+        if not full_hours:
+            return None
+        marked: Mask = np.zeros((len(places), max(full_hours) + 1), dtype=np.bool_)
+        marked[full_places, full_hours] = True
+        return marked
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, sorted; ``from_json`` is its inverse."""

@@ -6,6 +6,7 @@ these share them, as all decisions of a refresh share the world's curves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -22,11 +23,13 @@ from domain.errors import NoLegalRegion
 from domain.forecast import Signal
 from domain.manifest import JobManifest, Resources
 from domain.reclaims import expected_rework_factor
+from domain.room import Place, Reserved
 
 _WORLDS_HELD = 8
 """A refresh leaves decisions of the world before it still under way; older ones are done."""
 _KINDS_HELD = 1024
 """Kinds of job that one world remembers."""
+_UNLIMITED = Reserved(math.inf, 1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +101,23 @@ class Rows:
         return np.array([regions.index(region) for region in dict.fromkeys(regions)])
 
     @cached_property
+    def keys(self) -> tuple[Place, ...]:
+        """Each place's region and capacity type."""
+        return tuple((row.region, row.capacity_type) for row in self.places)
+
+    @cached_property
+    def limits(self) -> tuple[Reserved, ...]:
+        """Each place's room by policy; no limit where the policy does not offer it."""
+        regions = self.ground.world.policy.regions
+        found = [
+            regions[region].limit(kind) if region in regions else None for region, kind in self.keys
+        ]
+        return tuple(Reserved(item.vcpus, item.gpus) if item else _UNLIMITED for item in found)
+
+    @cached_property
     def index(self) -> Mapping[tuple[str, CapacityType], int]:
         """Where each place stands."""
-        return {(row.region, row.capacity_type): at for at, row in enumerate(self.places)}
+        return {place: at for at, place in enumerate(self.keys)}
 
     def rework(self, hours: Sequence[float]) -> Floats:
         """(rows, jobs): expected running time over useful time of runs of ``hours``."""

@@ -16,13 +16,15 @@ from activities.carbon.failover import Failover
 from activities.carbon.persistence import Persistence
 from activities.carbon.published import Published
 from activities.carbon.questions import BUDGET_S, Pace
-from activities.carbon.trace import Replay, Trace, TraceProvider, read_trace
+from activities.carbon.trace import Replay, TraceProvider, read_trace
 from activities.carbon.watttime import WattTime
 from activities.carbon.watttime_api import WattTimeApi
+from domain.errors import TraceUnreadable
 from domain.forecast import Signal
 from domain.policy import Policy
 from domain.ports import SecretSource, SignalProvider, SignalStore
 from domain.regions import RegionCatalogue
+from domain.trace import Trace
 from workers.secret_sources import secret_source
 from workers.sections import TraceSettings
 from workers.settings import Settings
@@ -139,7 +141,12 @@ async def _nothing_to_close() -> None:
 
 def _traces(settings: TraceSettings) -> Mapping[Signal, Trace]:
     files = {Signal.AVERAGE: settings.average, Signal.MARGINAL: settings.marginal}
-    return {signal: read_trace(path) for signal, path in files.items() if path is not None}
+    traces = {signal: read_trace(path) for signal, path in files.items() if path is not None}
+    for signal, trace in traces.items():
+        if trace.step_s != HOUR_S:
+            name = f"{files[signal]}"
+            raise TraceUnreadable(name, 3, "a replay goes by the hour: give it an hourly trace")
+    return traces
 
 
 def _replay(settings: Settings, traces: Mapping[Signal, Trace]) -> Replay:

@@ -7,24 +7,17 @@ nothing else in Lowtide knows of the compression but accounting (``World.time_sc
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from activities.errors import TraceUnreadable
 from domain import persistence
+from domain.errors import TraceUnreadable
 from domain.forecast import Forecast, Observation, Signal
 from domain.ports import ProviderAnswer
+from domain.trace import Trace, parse_trace
 
 SHIPPED = Path(__file__).parent / "traces"
 SHIPPED_FILES: Mapping[Signal, Path] = {
@@ -45,65 +38,13 @@ class ForecastModel(StrEnum):
     """The trace itself: the bound that no forecast reaches, for comparison."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Hourly intensities of one signal, gCO2eq/kWh, by zone."""
-
-    start: datetime
-    zones: Mapping[str, NDArray[np.float64]]
-
-    @property
-    def hours(self) -> int:
-        """Length of every zone's series."""
-        return len(next(iter(self.zones.values())))
-
-    def window(self, zone: str, first: int, count: int) -> NDArray[np.float64]:
-        """``count`` hours from hour ``first``, going round at the end of the trace."""
-        series = self.zones[zone]
-        return series[np.arange(first, first + count) % len(series)]
-
-
 def read_trace(path: Path) -> Trace:
-    """Read a CSV of ``time`` and one column a zone, gzipped or plain.
-
-    Raises:
-        TraceUnreadable: naming file, line and what is wrong: a gap, an empty cell, a bad number.
-    """
-    rows = csv.reader(io.StringIO(_text_of(path)))
-    header = next(rows, [])
-    if header[:1] != ["time"] or len(header) < 2 or len(set(header)) < len(header):  # noqa: PLR2004
-        raise TraceUnreadable(path.name, 1, "the header must be 'time' and one column a zone")
-    start: datetime | None = None
-    values: list[list[float]] = []
-    for line, row in enumerate(rows, start=2):
-        try:
-            at = datetime.fromisoformat(row[0] if row else "")
-            numbers = [_intensity(cell) for cell in row[1:]]
-        except ValueError as error:
-            raise TraceUnreadable(path.name, line, str(error)) from None
-        start = start or at
-        if at != start + HOUR * len(values) or len(numbers) != len(header) - 1:
-            raise TraceUnreadable(path.name, line, "each row is the hour after the one before")
-        values.append(numbers)
-    if start is None or start.tzinfo is None:
-        raise TraceUnreadable(path.name, 2, "at least one hour, its time with a zone")
-    columns = np.asarray(values, dtype=np.float64).T
-    return Trace(start=start, zones=dict(zip(header[1:], columns, strict=True)))
-
-
-def _text_of(path: Path) -> str:
+    """A trace file, gzipped or plain. Raises ``TraceUnreadable``."""
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except OSError as error:
         raise TraceUnreadable(path.name, 0, str(error)) from None
-
-
-def _intensity(cell: str) -> float:
-    value = float(cell)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{cell} is no carbon intensity")
-    return value
+    return parse_trace(path.name, content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from activities.carbon.trace import SHIPPED_FILES, Trace, read_trace
+from activities.carbon.trace import SHIPPED_FILES, read_trace
 from domain.forecast import Signal
 from domain.regions import RegionCatalogue, parse_catalogue
 from policies import __file__ as policies_file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.errors import TraceUnreadable
+from domain.errors import TraceUnreadable
 from domain.errors import DomainError, InvalidPolicy
 from domain.forecast import Signal
 from workers.settings import POLICIES

@@ -20,7 +20,7 @@ from activities.carbon.trace import (
     TraceProvider,
     read_trace,
 )
-from activities.errors import TraceUnreadable
+from domain.errors import TraceUnreadable
 from domain.forecast import Signal
 from domain.ports import SignalProvider
 from tests.contracts.signal_provider import SignalProviderContract
@@ -200,7 +200,7 @@ class TestFiles:
         """``time`` and one column a zone, in whatever order, plain or gzipped."""
         plain = read_trace(write(tmp_path / "t.csv", *ROWS))
         assert plain.start == datetime(2022, 1, 1, tzinfo=UTC)
-        assert plain.hours == 2
+        assert plain.steps == 2
         assert {zone: list(values) for zone, values in plain.zones.items()} == {
             "DE": [216.56, 217.0],
             "SE-SE3": [26.3, 26.28],
@@ -214,7 +214,7 @@ class TestFiles:
         """Of at least ten grids; a week of history stands before any hour in it."""
         shipped = read_trace(SHIPPED_FILES[signal])
         assert shipped.start == TRACE_START
-        assert shipped.hours == 8760 > HISTORY_HOURS
+        assert shipped.steps == 8760 > HISTORY_HOURS
         assert len(shipped.zones) >= 10
 
     @pytest.mark.parametrize(
