@@ -16,9 +16,10 @@ from statistics import median
 from bench.jobs import NOW, REGIONS, STARTS, STEP_S, make_jobs, make_room, make_world
 from domain.cells import Cells
 from domain.decision import DecisionInputs
-from domain.placement import choose, decide, starts_after_now_s, steering_outlook
+from domain.placement import choose, decide, starts_after_now_s
 from domain.room import RoomView
 from domain.rows import ground_of
+from domain.steering import steering_outlook
 
 GOAL_US = 150.0
 DECISIONS = 400
@@ -54,7 +55,7 @@ def main() -> None:
 def cells_of(job: DecisionInputs) -> Cells:
     """The cells of one decision, nothing of them worked out yet."""
     rows = ground_of(job.world).rows(job.manifest, job.excluded_regions)
-    outlook = steering_outlook(rows, job.now)
+    outlook = steering_outlook(rows, job)
     return Cells((job,), rows, outlook, starts_after_now_s(job, outlook))
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.capacity import CapacityType
-from domain.cells import GRAM_DIGITS, USD_DIGITS, Cells
+from domain.cells import GRAM_DIGITS, USD_DIGITS, Cells, Choice
 from domain.curves import Floats
 from domain.decision import DecisionInputs
 from domain.job import Fallback, SignalBasis
 from domain.outlook import Outlook
-from domain.placement import Choice, choose, only_now, starts_after_now_s, steering_outlook
+from domain.placement import choose, only_now, starts_after_now_s
 from domain.rows import Rows, ground_of
+from domain.steering import steering_outlook
 
 CELLS_AT_ONCE = 1 << 17
 """In one set of arrays: few enough that they stay in the processor's cache."""
@@ -74,8 +75,8 @@ def _chunks(jobs: Sequence[DecisionInputs]) -> Iterator[_Chunk]:
         rows = ground_of(job.world).rows(job.manifest, job.excluded_regions)
         held = job.incumbent and job.incumbent.start
         groups[rows, id(job.room), job.now, only_now(job), held].append(number)
-    for (rows, _, now, _, _), numbers in groups.items():
-        outlook = steering_outlook(rows, now)
+    for (rows, *_), numbers in groups.items():
+        outlook = steering_outlook(rows, jobs[numbers[0]])
         # Neighbours in the order of their deadlines have about as many starts.
         numbers.sort(key=lambda number: jobs[number].deadline - jobs[number].worst_case)
         while numbers:

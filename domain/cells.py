@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from domain.curves import EXACT_S, Floats, Mask
 from domain.decision import DecisionInputs, World
 from domain.forecast import Signal
-from domain.job import Estimate
+from domain.job import Estimate, Fallback
 from domain.outlook import Outlook
 from domain.room import HOUR_S, Reserved, SeenRoom, hour_of, hour_start
 from domain.rows import Rows
+from domain.waiting import harmless
 
 Hours = NDArray[np.int64]
 
@@ -41,6 +42,19 @@ class Wall(StrEnum):
     DEADLINE = "deadline"
     COST = "cost ceiling"
     ROOM = "room"
+    HARM = "harm on the other signal"
+    """No wall where it leaves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cell chosen for one job, by its place in the arrays."""
+
+    row: int
+    start: int
+    score: float | None
+    """``None`` for a fallback."""
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 def next_full_hours(rows: Rows, room: SeenRoom, first: int) -> Hours | None:
@@ -114,7 +128,9 @@ class Cells:
         return running
 
     def estimate(self, row: int, job: int, start: int) -> Estimate:
-        """What a run of one cell is expected to take, by every signal that covers it."""
+        """What a run of one cell is expected to take, by every signal's forecast as issued that
+        covers it.
+        """
         manifest, energy_kwh = self.jobs[job].manifest, float(self.energy_kwh[row, job])
         grams: dict[Signal, float | None] = dict.fromkeys(Signal)
         for signal, outlook in self._outlooks.items():
@@ -129,22 +145,42 @@ class Cells:
 
     @cached_property
     def _outlooks(self) -> dict[Signal, Outlook]:
-        """Every signal's, whether or not it steers."""
-        steering = {self.outlook.signal: self.outlook} if self.outlook else {}
-        others = self.rows.ground.curves.keys() - steering.keys()
-        return steering | {signal: Outlook.of(self.rows, signal, self.now) for signal in others}
+        """Every signal's by the forecasts as issued, whether or not it steers."""
+        ground, outlooks = self.rows.ground, {}
+        for signal, curves in ground.curves.items():
+            if self.outlook is not None and self.outlook.curves is curves:
+                outlooks[signal] = self.outlook
+            else:
+                outlooks[signal] = Outlook.of(self.rows, signal, self.now)
+        return outlooks
 
     # ── walls ────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
     def feasible(self) -> Mask:
+        """(rows, jobs, starts): within every wall, and harmless where the policy asks for that and
+        it leaves anything.
+        """
+        within = self.within_walls
+        if self.outlook is None or not self.world.policy.no_harm:
+            return within
+        harmless_too = harmless(self.jobs, self.outlook, self.starts_s, self.energy_kwh)
+        if harmless_too is None:
+            return within
+        harmless_too &= within
+        any_left: Mask = np.asarray(harmless_too.any(axis=(0, 2)))
+        left: Mask = np.where(any_left[:, None], harmless_too, within)
+        return left
+
+    @cached_property
+    def within_walls(self) -> Mask:
         """(rows, jobs, starts): within every wall."""
         last_s = np.minimum(self._last_covered_s, self._last_in_time_s)
         last_s = np.where(self._fresh & self.affordable, last_s + EXACT_S, -np.inf)
-        feasible: Mask = self.starts_s <= last_s[..., None]
+        within: Mask = self.starts_s <= last_s[..., None]
         if self._next_full is not None:
-            feasible &= self.has_room(self.starts_s)
-        return feasible
+            within &= self.has_room(self.starts_s)
+        return within
 
     @cached_property
     def cleanest_g(self) -> Floats:
@@ -170,7 +206,7 @@ class Cells:
         ):
             last_s = np.minimum(last_s, walled_s[..., None] + EXACT_S)
             left[wall] = self.starts_s <= last_s
-        return {**left, Wall.ROOM: self.feasible}
+        return {**left, Wall.ROOM: self.within_walls, Wall.HARM: self.feasible}
 
     @property
     def _fresh(self) -> Mask:

@@ -7,7 +7,7 @@ of moving it times the mean intensity of both ends in the same hours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -39,20 +39,54 @@ class Outlook:
     """When a run that is submitted now begins its work."""
     fresh_zones: Mask
     """(zones,): young enough, and covering now."""
+    is_static: bool = False
+    """By annual means: it tells no start from another."""
 
     @classmethod
     def of(cls, rows: Rows, signal: Signal, now: datetime) -> Outlook:
-        """The outlook at ``now``. Raises ``KeyError`` where no zone has a forecast of it."""
-        policy, curves = rows.ground.world.policy, rows.ground.curves[signal]
+        """By the forecasts as issued. Raises ``KeyError`` where no zone has one of the signal."""
+        return cls._by(rows, signal, now, rows.ground.curves[signal])
+
+    @classmethod
+    def expected(cls, rows: Rows, signal: Signal, now: datetime) -> Outlook:
+        """By what learned regret leaves of them. Raises ``KeyError`` as ``of`` does."""
+        return cls._by(rows, signal, now, rows.ground.expected[signal])
+
+    @classmethod
+    def _by(cls, rows: Rows, signal: Signal, now: datetime, curves: Curves) -> Outlook:
         return cls(
             signal=signal,
             rows=rows,
             curves=curves,
             zones=rows.zones[signal],
             now_s=curves.seconds(now),
-            ready_s=curves.seconds(now + policy.start_up),
+            ready_s=curves.seconds(now + rows.ground.world.policy.start_up),
             fresh_zones=curves.fresh(now, rows.ground.max_ages_s[signal]),
         )
+
+    @classmethod
+    def static(cls, rows: Rows, signal: Signal, now: datetime) -> Outlook:
+        """By annual means of the regions, which are always fresh."""
+        curves = rows.ground.annual[signal]
+        return cls(
+            signal=signal,
+            rows=rows,
+            curves=curves,
+            zones=cls._regions(rows, curves),
+            now_s=curves.seconds(now),
+            ready_s=curves.seconds(now + rows.ground.world.policy.start_up),
+            fresh_zones=np.isfinite(curves.issued_s),
+            is_static=True,
+        )
+
+    def on(self, rows: Rows) -> Outlook:
+        """The same for other rows of the same world."""
+        zones = self._regions(rows, self.curves) if self.is_static else rows.zones[self.signal]
+        return replace(self, rows=rows, zones=zones)
+
+    @staticmethod
+    def _regions(rows: Rows, curves: Curves) -> Places:
+        return np.array([curves.row(place.region) for place in rows.places], dtype=np.intp)
 
     @property
     def fresh(self) -> Mask:

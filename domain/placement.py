@@ -17,14 +17,15 @@ from datetime import datetime
 import numpy as np
 
 from domain.capacity import CapacityType
-from domain.cells import Cells, Wall
+from domain.cells import Cells, Choice, Wall
 from domain.curves import Floats
 from domain.decision import DecisionInputs
-from domain.forecast import Signal
-from domain.job import Cell, Counterfactual, Estimate, Fallback, Placement, Segment, SignalBasis
+from domain.job import Fallback, Placement
 from domain.outlook import Outlook
-from domain.policy import OnOneSignal, OnSignalLoss
-from domain.rows import Rows, ground_of
+from domain.promise import promise
+from domain.rows import ground_of
+from domain.steering import steering_outlook
+from domain.waiting import home_now_g, pays
 
 SCORE_DIGITS = 9
 _HALF_DIGIT = 0.5 * 10**-SCORE_DIGITS
@@ -101,66 +102,37 @@ class Decision:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The cell chosen for one job, by its place in the arrays."""
-
-    row: int
-    start: int
-    score: float | None
-    """``None`` for a fallback."""
-    fallbacks: tuple[Fallback, ...] = ()
-
-
 def decide(inputs: DecisionInputs) -> Decision:
     """Choose a placement, or fall back to running now.
 
     Raises:
         NoLegalRegion: residency and ability leave no region; nothing may ever drop them.
     """
+    cells, choice = choose_cell(inputs)
+    return Decision(promise(cells, choice), cells)
+
+
+def choose_cell(inputs: DecisionInputs) -> tuple[Cells, Choice]:
+    """What ``decide`` chooses, without what is told of it. Raises ``NoLegalRegion`` too."""
+    inputs = inputs.remaining()
     rows = ground_of(inputs.world).rows(inputs.manifest, inputs.excluded_regions)
-    outlook = steering_outlook(rows, inputs.now)
+    outlook = steering_outlook(rows, inputs)
     cells = Cells((inputs,), rows, outlook, starts_after_now_s(inputs, outlook))
     (choice,) = choose(cells)
-    return Decision(_placement(cells, choice), cells)
+    return cells, choice
 
 
-# ── which signal, which starts ───────────────────────────────────────────────────────────────
-
-
-def steering_outlook(rows: Rows, now: datetime) -> Outlook | None:
-    """The one signal that a decision compares; ``None`` for cost alone."""
-    policy = rows.ground.world.policy
-    steering = _trusted_outlook(rows, policy.steering_signal, now)
-    if steering is not None and (
-        policy.regions_with_one_signal is OnOneSignal.LEAVE_OUT
-        or steering.fresh_regions == len(rows.first_of_region)
-    ):
-        return steering
-    if steering is None and policy.on_signal_loss is OnSignalLoss.COST_ONLY:
-        return None
-    other = _trusted_outlook(rows, policy.steering_signal.other, now)
-    if steering is None or (other and other.fresh_regions > steering.fresh_regions):
-        return other
-    return steering
-
-
-def _trusted_outlook(rows: Rows, signal: Signal, now: datetime) -> Outlook | None:
-    """A signal's outlook, if enough regions have a fresh forecast of it."""
-    if signal not in rows.ground.curves:
-        return None
-    outlook = Outlook.of(rows, signal, now)
-    wanted = min(rows.ground.world.policy.min_fresh_regions, len(rows.first_of_region))
-    return outlook if outlook.fresh_regions >= wanted else None
+# ── which starts ─────────────────────────────────────────────────────────────────────────────
 
 
 def starts_after_now_s(inputs: DecisionInputs, outlook: Outlook | None) -> Floats:
     """Now, the incumbent's start, and each edge of the forecast's grid; clock seconds after now.
 
-    By cost alone, with prices that stand still, no later start is better: now is enough.
+    By cost alone, with prices that stand still, or by annual means, no later start is better: now
+    is enough.
     """
     starts_s = np.zeros(1)
-    if only_now(inputs):
+    if only_now(inputs) or (outlook is not None and outlook.is_static):
         return starts_s
     if outlook is not None:
         latest_s = (inputs.latest_on_demand_start - inputs.now).total_seconds()
@@ -204,7 +176,35 @@ def _choose_for(cells: Cells, job: int) -> Choice:
         if score <= bound
     )
     best = Choice(row, start, round(least, SCORE_DIGITS))
-    return _held(scores, least) or best
+    chosen = _held(scores, least) or best
+    return chosen if _pays(scores, chosen) else _best_now(scores) or chosen
+
+
+def _pays(scores: Scores, choice: Choice) -> bool:
+    """Whether a wait or a move saves what the job's class asks for."""
+    cells, inputs = scores.cells, scores.cells.jobs[scores.job]
+    if cells.outlook is None or inputs.manifest.job_class not in cells.world.policy.job_classes:
+        return True
+    chosen_g = float(cells.carbon_g[choice.row, scores.job, choice.start])
+    return pays(inputs, chosen_g, home_now_g(inputs, cells.outlook))
+
+
+def _best_now(scores: Scores) -> Choice | None:
+    """Running now: at home where that is feasible, else wherever is best."""
+    cells, home = scores.cells, scores.cells.jobs[scores.job].manifest.home_region
+    now = {
+        row: round(float(scores.along(row)[0]), SCORE_DIGITS)
+        for row in scores.best
+        if cells.feasible[row, scores.job, 0]
+    }
+    at_home = {row: score for row, score in now.items() if cells.rows.places[row].region == home}
+    left = at_home or now
+    if not left:
+        return None
+    score, _, row = min(
+        (score, round(scores.usd[row], SCORE_DIGITS), row) for row, score in left.items()
+    )
+    return Choice(row, 0, score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,83 +298,3 @@ def _run_now(cells: Cells, job: int) -> Choice:
         left = safe
     cost = np.where(left, np.round(cells.cost_usd[:, job], SCORE_DIGITS), np.inf)
     return Choice(int(cost.argmin()), 0, None, fallbacks)
-
-
-# ── what is told of it ───────────────────────────────────────────────────────────────────────
-
-
-def _placement(cells: Cells, choice: Choice) -> Placement:
-    """The placement of a single job's choice."""
-    inputs, place, outlook = cells.jobs[0], cells.rows.places[choice.row], cells.outlook
-    start = cells.instant(choice.start)
-    basis = SignalBasis.of(outlook.signal) if outlook else SignalBasis.COST_ONLY
-    cell = Cell(region=place.region, capacity_type=place.capacity_type, start=start)
-    estimate = cells.estimate(choice.row, 0, choice.start)
-    counterfactual = inputs.counterfactual or _counterfactual(cells, place.capacity_type)
-    duration = inputs.world.policy.start_up + inputs.manifest.runtime
-    return Placement(
-        segments=(Segment(cell=cell, duration_s=duration.total_seconds()),),
-        basis=basis,
-        signal_provider=outlook.provider(choice.row) if outlook else None,
-        regions_without_signal=outlook.regions_without if outlook else (),
-        estimate=estimate,
-        counterfactual=counterfactual,
-        score=choice.score,
-        fallbacks=choice.fallbacks,
-        at_risk=start + inputs.worst_case > inputs.deadline,
-        latest_safe_start=inputs.latest_on_demand_start,
-        reason=_reason(cell, estimate, counterfactual, cells, choice.fallbacks),
-    )
-
-
-def _counterfactual(cells: Cells, capacity_type: CapacityType) -> Counterfactual:
-    """The home region, enabled by policy or not, at submission; same capacity type, duration.
-
-    Its estimate goes by the forecast for now, which reaches no further back; what the hours of
-    submission really were, its settlement tells.
-    """
-    manifest = cells.jobs[0].manifest
-    row = cells.rows.index.get((manifest.home_region, capacity_type))
-    if row is None:
-        home = cells.rows.ground.rows_at(manifest.home_region, capacity_type, manifest.resources)
-        row, cells = 0, Cells(cells.jobs, home, None, np.zeros(1))
-    submitted_at = cells.jobs[0].submitted_at or cells.now
-    cell = Cell(region=manifest.home_region, capacity_type=capacity_type, start=submitted_at)
-    return Counterfactual(cell=cell, estimate=cells.estimate(row, 0, 0))
-
-
-def _reason(
-    cell: Cell,
-    estimate: Estimate,
-    counterfactual: Counterfactual,
-    cells: Cells,
-    fallbacks: tuple[Fallback, ...],
-) -> str:
-    when = "now" if cell.start <= cells.now else f"at {cell.start:%d %b %H:%M:%S}Z"
-    told = f"{cell.region} {cell.capacity_type.value} {when}"
-    if fallbacks:
-        names = ", ".join(item.value.replace("_", " ") for item in fallbacks)
-        told += f": no cell within every wall ({names})"
-    told += _compared(estimate, counterfactual, cells)
-    return told + f", ${estimate.cost_usd:,.4f}"
-
-
-def _compared(estimate: Estimate, counterfactual: Counterfactual, cells: Cells) -> str:
-    outlook, policy = cells.outlook, cells.world.policy
-    few = f"{policy.steering_signal.value} is fresh in too few regions"
-    if outlook is None:
-        only_steering = policy.on_signal_loss is OnSignalLoss.COST_ONLY
-        return f", by cost alone: {few if only_steering else 'no fresh signal'}"
-    told, basis = "", SignalBasis.of(outlook.signal)
-    planned, baseline = estimate.carbon_g(basis), counterfactual.estimate.carbon_g(basis)
-    if planned is not None and baseline:
-        less = 100 * (1 - planned / baseline)
-        told += (
-            f", {abs(less):.0f} % {'less' if less >= 0 else 'more'} {basis.value} carbon"
-            f" than {counterfactual.cell.region} at submission"
-        )
-    if outlook.signal is not policy.steering_signal:
-        told += f", by {basis.value}: {few}"
-    if left_out := len(outlook.regions_without):
-        told += f", {left_out} region{'s' * (left_out > 1)} left out without a fresh signal"
-    return told

@@ -55,6 +55,12 @@ class Region:
             return self.marginal_zone
         return self.grid_zone
 
+    def annual_g_per_kwh(self, signal: Signal) -> float | None:
+        """The published annual mean of a signal."""
+        if signal is Signal.AVERAGE:
+            return self.average_annual_g_per_kwh
+        return self.marginal_annual_g_per_kwh
+
     @property
     def provider(self) -> Provider:
         """The cloud that runs it."""

@@ -7,8 +7,9 @@ these share them, as all decisions of a refresh share the world's curves.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -20,9 +21,10 @@ from domain.curves import Curves, Floats, Mask
 from domain.decision import SameWorld, World
 from domain.energy import it_power_w
 from domain.errors import NoLegalRegion
-from domain.forecast import Signal
-from domain.manifest import JobManifest, Resources
+from domain.forecast import Forecast, Signal
+from domain.manifest import LONGEST_RUN, JobManifest, Resources
 from domain.reclaims import expected_rework_factor
+from domain.regions import Region
 from domain.room import Place, Reserved
 
 _WORLDS_HELD = 8
@@ -150,6 +152,8 @@ class Ground:
             for signal in Signal
             if (series := [item for item in world.forecasts if item.signal is signal])
         }
+        self.expected: Mapping[Signal, Curves] = self._expected(world)
+        """What is left of the forecasts after learned regret: what choices go by."""
         self.max_ages_s: Mapping[Signal, Floats] = {
             signal: np.array(
                 [world.policy.max_age(name).total_seconds() for name in curve.providers]
@@ -158,6 +162,28 @@ class Ground:
         }
         """(zones,) for each signal: how old each forecast may be."""
         self._rows = lru_cache(maxsize=_KINDS_HELD)(self._legal_and_able)
+        self._alone = lru_cache(maxsize=_KINDS_HELD)(self._unpriced)
+
+    def _expected(self, world: World) -> Mapping[Signal, Curves]:
+        regret = world.regret
+        if regret is None or not regret.survival:
+            return self.curves
+        return {
+            signal: Curves.of(
+                [regret.expected(item) for item in world.forecasts if item.signal is signal]
+            )
+            for signal in self.curves
+        }
+
+    @cached_property
+    def annual(self) -> Mapping[Signal, Curves]:
+        """By region, not zone: its published annual mean, longer than any job runs."""
+        regions = self.world.catalogue.regions.values()
+        return {
+            signal: Curves.of(series)
+            for signal, curves in self.curves.items()
+            if (series := list(_annual_means(regions, signal, curves.origin)))
+        }
 
     def rows(self, manifest: JobManifest, excluded: tuple[str, ...] = ()) -> Rows:
         """Legal and able places. Those excluded are left out while there are others: one that
@@ -171,6 +197,16 @@ class Ground:
     def rows_at(self, region: str, capacity_type: CapacityType, needs: Resources) -> Rows:
         """One place, whether or not the policy enables it. Raises ``MissingPrice``."""
         return self._rows_of([(region, capacity_type)], needs)
+
+    def alone(self, region: str, needs: Resources) -> Rows:
+        """One undisturbed machine in a region, whether or not the policy enables it, at no price:
+        for what it would emit there.
+        """
+        return self._alone(region, needs)
+
+    def _unpriced(self, region: str, needs: Resources) -> Rows:
+        kind = CapacityType.ON_DEMAND
+        return Rows(self, needs, (self._row(region, kind, needs, 0.0, 0.0),))
 
     def _legal_and_able(self, kind: _Kind) -> Rows:
         policy, prices = self.world.policy, self.world.prices
@@ -187,11 +223,25 @@ class Ground:
         return self._rows_of(left or places, kind.needs)
 
     def _rows_of(self, places: Iterable[tuple[str, CapacityType]], needs: Resources) -> Rows:
-        rows = tuple(self._row(region, kind, needs) for region, kind in places)
-        return Rows(self, needs, rows)
+        return Rows(self, needs, tuple(self._priced(*place, needs) for place in places))
 
-    def _row(self, region: str, capacity_type: CapacityType, needs: Resources) -> Row:
-        found, prices = self.world.catalogue.get(region), self.world.prices
+    def _priced(self, region: str, capacity_type: CapacityType, needs: Resources) -> Row:
+        prices = self.world.prices
+        usd_per_hour = prices.usd_per_hour(
+            region, capacity_type, needs.vcpus, needs.memory_gib, needs.gpus
+        )
+        reclaims_per_hour = prices.price(region, capacity_type).reclaims_per_hour
+        return self._row(region, capacity_type, needs, usd_per_hour, reclaims_per_hour)
+
+    def _row(
+        self,
+        region: str,
+        capacity_type: CapacityType,
+        needs: Resources,
+        usd_per_hour: float,
+        reclaims_per_hour: float,
+    ) -> Row:
+        found = self.world.catalogue.get(region)
         power_w = it_power_w(
             *(self.world.methodology, needs.vcpus, needs.memory_gib, needs.gpus, needs.gpu_model),
             families=self.world.policy.cpu_families(region),
@@ -201,12 +251,27 @@ class Ground:
             zones={signal: found.zone(signal) for signal in Signal},
             capacity_type=capacity_type,
             pue=found.pue,
-            usd_per_hour=prices.usd_per_hour(
-                region, capacity_type, needs.vcpus, needs.memory_gib, needs.gpus
-            ),
-            reclaims_per_hour=prices.price(region, capacity_type).reclaims_per_hour,
+            usd_per_hour=usd_per_hour,
+            reclaims_per_hour=reclaims_per_hour,
             power_kw=power_w / 1000,
         )
+
+
+def _annual_means(regions: Iterable[Region], signal: Signal, start: datetime) -> Iterator[Forecast]:
+    span_s = 2 * LONGEST_RUN.total_seconds()
+    for region in regions:
+        mean = region.annual_g_per_kwh(signal)
+        if mean is not None:
+            yield Forecast(
+                zone=region.id,
+                signal=signal,
+                provider="annual mean",
+                methodology="published",
+                issued_at=start,
+                start=start,
+                step_s=span_s,
+                values=(mean,),
+            )
 
 
 @dataclass(frozen=True, slots=True)
