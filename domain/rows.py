@@ -6,7 +6,9 @@ these share them, as all decisions of a refresh share the world's curves.
 
 from __future__ import annotations
 
+import copy
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,6 +62,15 @@ class Rows:
     needs: Resources
     places: tuple[Row, ...]
     _egress: dict[str, Floats] = field(default_factory=dict)
+
+    def on(self, ground: Ground) -> Rows:
+        """The same places on another ground of the same rules: what was worked out is kept, but
+        for where the curves have their zones.
+        """
+        other = copy.copy(self)
+        object.__setattr__(other, "ground", ground)
+        other.__dict__.pop("zones", None)
+        return other
 
     @cached_property
     def is_spot(self) -> Mask:
@@ -161,7 +172,7 @@ class Ground:
             for signal, curve in self.curves.items()
         }
         """(zones,) for each signal: how old each forecast may be."""
-        self._rows = lru_cache(maxsize=_KINDS_HELD)(self._legal_and_able)
+        self._rows = lru_cache(maxsize=_KINDS_HELD)(self._rows_of_kind)
         self._alone = lru_cache(maxsize=_KINDS_HELD)(self._unpriced)
 
     def _expected(self, world: World) -> Mapping[Signal, Curves]:
@@ -207,6 +218,14 @@ class Ground:
     def _unpriced(self, region: str, needs: Resources) -> Rows:
         kind = CapacityType.ON_DEMAND
         return Rows(self, needs, (self._row(region, kind, needs, 0.0, 0.0),))
+
+    def _rows_of_kind(self, kind: _Kind) -> Rows:
+        """As another world of the same rules and prices had them, forecasts apart, if any did."""
+        known = _known_rows(_Rules.of(self.world))
+        if kind in known:
+            return known[kind].on(self)
+        known[kind] = rows = self._legal_and_able(kind)
+        return rows
 
     def _legal_and_able(self, kind: _Kind) -> Rows:
         policy, prices = self.world.policy, self.world.prices
@@ -282,6 +301,32 @@ class _Kind:
     needs: Resources
     excluded: tuple[str, ...]
     manifest: JobManifest = field(compare=False)
+
+
+class _Rules:
+    """What a world has beside its forecasts, as a cache key: equal where all are the same objects.
+
+    A refresh brings new forecasts and leaves the rest.
+    """
+
+    def __init__(self, *parts: object) -> None:
+        self.parts = parts
+
+    @classmethod
+    def of(cls, world: World) -> _Rules:
+        return cls(world.policy, world.prices, world.catalogue, world.methodology)
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.parts)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Rules) and all(map(operator.is_, self.parts, other.parts))
+
+
+@lru_cache(maxsize=_WORLDS_HELD)
+def _known_rows(rules: _Rules) -> dict[_Kind, Rows]:
+    del rules
+    return {}
 
 
 @lru_cache(maxsize=_WORLDS_HELD)
