@@ -16,6 +16,9 @@ from domain.prices import PriceTable
 from domain.regions import RegionCatalogue
 from domain.trace import Trace
 
+UNLIMITED_VCPUS = 1e9
+"""Room that no stream of jobs fills: what a scenario's ``unlimited`` stands for."""
+
 
 class RuleName(StrEnum):
     """The policies that can be compared. ``optimum`` is no rule: it knows the future."""
@@ -36,6 +39,10 @@ class RuleName(StrEnum):
     OPTIMUM = "optimum"
 
 
+Issue = tuple[Forecast, ...]
+"""The forecasts that stood at one moment."""
+
+
 class ForecastModel(Protocol):
     """What a provider would have told at some moment of the trace."""
 
@@ -43,7 +50,11 @@ class ForecastModel(Protocol):
     def name(self) -> str:
         """As scenarios name it: ``persistence``, ``noisy:0.1``."""
 
-    def issue(self, now: datetime) -> tuple[Forecast, ...]:
+    @property
+    def max_age(self) -> timedelta:
+        """How old an issue may be before it is stale."""
+
+    def issue(self, now: datetime) -> Issue:
         """The forecast of every zone and steered-by signal that stood at ``now``, ordered by
         signal and zone. Its first step is the one in progress. The same objects again as long as
         nothing newer was issued.
@@ -60,7 +71,9 @@ class Case:
     end: datetime
     """Jobs are submitted before it; they may run on after it, as far as the traces reach."""
     truth: Mapping[Signal, Trace]
-    """What the grid was. Both signals, over the same time, in the same zones."""
+    """What the grid was. Both signals, over the same time, in the same zones; each at the step
+    that it was recorded at.
+    """
     published_means: frozenset[Signal]
     """Signals whose truth is a published annual mean for want of a trace: said in every result."""
     jobs: Sequence[BacktestJob]
@@ -77,3 +90,12 @@ class Case:
     horizon: timedelta
     """How far forecasts reach."""
     methodology: Methodology = METHODOLOGY
+    published_zones: frozenset[str] = frozenset()
+    """Zones that the trace of the signal that does not steer lacks: there its truth is a published
+    annual mean too.
+    """
+
+    @property
+    def trace_end(self) -> datetime:
+        """Where the truth ends. No deadline lies after it."""
+        return min(trace.end for trace in self.truth.values())

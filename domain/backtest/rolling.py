@@ -1,0 +1,61 @@
+"""The optimum of one who knows the grid, but not what jobs will come.
+
+At each step of the grid the jobs that wait are assigned anew, with those that came, in the room
+that running ones leave; whoever's start lies in this step starts. A step knows of all jobs that
+are submitted before it ends, so that those may start when they are submitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from domain.backtest.assignment import assign
+from domain.backtest.case import Case
+from domain.backtest.feasible import Feasible, Floats, Ints, Plan
+from domain.backtest.optimum import Clock, Progress, limits, result_of, runs_of
+from domain.backtest.result import RuleResult
+
+
+def rolling_optimum(
+    case: Case, clock: Clock | None = None, progress: Progress | None = None
+) -> RuleResult:
+    """What perfect knowledge of the grid alone would have made of a case.
+
+    Its ``gap`` is the widest of any step's assignment. Jobs that may be interrupted run in one
+    piece.
+
+    Raises:
+        NoLegalRegion: residency and ability leave a job no region.
+    """
+    started_s = clock() if clock else 0.0
+    feasible = Feasible.of(case, case.jobs)
+    truth, submitted_s = feasible.truths[feasible.steering], feasible.submitted_s
+    room, prices, gap, over_room = limits(case, feasible.places, feasible.last_tick), None, 0.0, 0
+    plan = Plan(np.zeros(len(feasible), dtype=np.intp), np.full(len(feasible), np.inf))
+    waiting = np.zeros(0, dtype=np.intp)
+    # Without newcomers the plan stays the best: only steps that bring some are looked at.
+    step_of = truth.edges_until(submitted_s) - 1
+    for step in np.unique(step_of):
+        from_s = float(truth.edge_s(step))
+        started = plan.starts_s[waiting] < from_s
+        room -= _used(feasible, plan, waiting[started], room.shape[1])
+        waiting = np.concatenate((waiting[~started], np.flatnonzero(step_of == step)))
+        found = assign(feasible.some(waiting, from_s), room, prices)
+        plan.places[waiting], plan.starts_s[waiting] = found.plan.places, found.plan.starts_s
+        prices, gap = found.prices, max(gap, found.gap)
+        over_room += int(np.count_nonzero(found.over_room))
+        if progress:
+            progress(int(waiting[-1]) + 1)
+    return replace(
+        result_of(case, runs_of(feasible, case.jobs, plan)),
+        over_room=over_room,
+        gap=gap or None,
+        seconds=clock() - started_s if clock else 0.0,
+    )
+
+
+def _used(feasible: Feasible, plan: Plan, jobs: Ints, ticks: int) -> Floats:
+    """(places, ticks): what some jobs' part of a plan holds."""
+    return feasible.some(jobs).used(Plan(plan.places[jobs], plan.starts_s[jobs]), ticks)
