@@ -28,8 +28,8 @@ from tests.contracts.signal_provider import SignalProviderContract
 TRACE_START = datetime(2019, 1, 1, tzinfo=UTC)
 CLOCK = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-DAYS_IN = 10 * 24
-"""Hours of the trace before the replay begins: enough for a week of history."""
+DAYS_IN = 25 * 24
+"""Hours of the trace before the replay begins: enough for three weeks of history."""
 
 
 def wave(hour: float) -> float:
@@ -37,7 +37,7 @@ def wave(hour: float) -> float:
     return 300 + 200 * math.sin(2 * math.pi * hour / 24)
 
 
-def trace(*, zones: tuple[str, ...] = ("DE",), hours: int = 20 * 24) -> Trace:
+def trace(*, zones: tuple[str, ...] = ("DE",), hours: int = 35 * 24) -> Trace:
     series = np.array([wave(hour) for hour in range(hours)])
     return Trace(TRACE_START, {zone: series + 10 * n for n, zone in enumerate(zones)})
 
@@ -111,7 +111,7 @@ class TestWhatWasKnownThen:
         assert found.values == tuple(known.zones["DE"][DAYS_IN : DAYS_IN + 48])
         assert found.methodology == "perfect"
         [by_past] = (await provider(known).fetch(["DE"], CLOCK)).forecasts
-        assert by_past.methodology == "persistence/1"
+        assert by_past.methodology == "persistence/2"
 
     @pytest.mark.parametrize("hours_in", [DAYS_IN, DAYS_IN + 1, DAYS_IN + 13])
     async def test_each_hour_is_forecast_at_its_own_hour(self, hours_in: int) -> None:
@@ -224,17 +224,22 @@ class TestFiles:
             (("when,DE",), 1, "the header must be"),
             (("time",), 1, "the header must be"),
             (("time,DE,DE", "2022-01-01T00:00Z,1,2"), 1, "the header must be"),
-            (("time,DE",), 2, "at least one hour"),
-            (("time,DE", "2022-01-01T00:00,1"), 2, "its time with a zone"),
+            (("time,DE",), 2, "at least one row"),
+            (("time,DE", "2022-01-01T00:00,1"), 2, "no time with a zone"),
             (("time,DE", "yesterday,1"), 2, "yesterday"),
             (("time,DE", "2022-01-01T00:00Z,"), 2, "could not convert"),
             (("time,DE", "2022-01-01T00:00Z,nan"), 2, "nan is no carbon intensity"),
             (("time,DE", "2022-01-01T00:00Z,inf"), 2, "inf is no carbon intensity"),
             (("time,DE", "2022-01-01T00:00Z,-4"), 2, "-4 is no carbon intensity"),
-            (("time,DE", "2022-01-01T00:00Z"), 2, "each row is the hour after"),
-            ((*ROWS, "2022-01-01T03:00Z,1,2"), 4, "each row is the hour after"),
-            ((*ROWS, "2022-01-01T01:00Z,1,2"), 4, "each row is the hour after"),
-            ((*ROWS, "2022-01-01T02:00Z,1"), 4, "each row is the hour after"),
+            (("time,DE", "2022-01-01T00:00Z"), 2, "2 cells are expected"),
+            ((*ROWS, "2022-01-01T03:00Z,1,2"), 4, "each row is 1:00:00 after"),
+            ((*ROWS, "2022-01-01T01:00Z,1,2"), 4, "each row is 1:00:00 after"),
+            ((*ROWS, "2022-01-01T02:00Z,1"), 4, "3 cells are expected"),
+            ((*ROWS, "2022-01-01T02:00,1,2"), 4, "no time with a zone"),
+            (("time,DE", "2022-01-01T00:00Z,1", "2022-01-01T00:01Z,1"), 3, "from 5 minutes"),
+            (("time,DE", "2022-01-01T00:00Z,1", "2022-01-01T02:00Z,1"), 3, "from 5 minutes"),
+            (("time,DE", "2022-01-01T00:00Z,1", "2022-01-01T00:07Z,1"), 3, "divides the hour"),
+            (("time,DE", "2022-01-01T00:00Z," + "1" * 200_000), 2, "field larger"),
             ((*ROWS, ""), 4, "Invalid isoformat"),
         ],
     )
