@@ -22,9 +22,8 @@ from domain.ledger import Draft, EventKind, LedgerEvent
 from domain.manifest import JobManifest
 from domain.messages import Admission, AdmitInput, ChooseInput, Orphan, Plan
 from domain.placement import decide
-from domain.policy import Policy
 from domain.ports import Commit, JobRecord, Ledger, Room
-from domain.room import RoomClaim, RoomView, hours_touched
+from domain.room import Place, RoomClaim, RoomView, hours_touched, stretches
 from domain.steps import Step
 from domain.timing import wake_time
 
@@ -83,6 +82,8 @@ class Decisions:
             incumbent=step.incumbent,
             counterfactual=step.counterfactual,
             excluded_regions=step.excluded_regions,
+            work_done=timedelta(seconds=step.work_done_s),
+            checkpoint_region=step.checkpoint_region,
         )
         before = drafts_of(now, step.attempts, step.overrides)
         return self._decide(step.job, step.seq, inputs, step.reason, before)
@@ -133,10 +134,10 @@ class Decisions:
                 first_seq=seq,
                 drafts=(*before, Draft(EventKind.DECISION, inputs.now, data)),
                 blobs=blobs,
-                claim=_claim(inputs, placement),
+                claims=_claims(inputs, placement),
             ),
         )
-        return _plan(job, events[-1], inputs.manifest, inputs.world.policy, inputs.deadline)
+        return _plan(job, events[-1], inputs)
 
     def _orphan(self, record: JobRecord) -> Orphan | None:
         """The run that an earlier execution dispatched and never saw the end of."""
@@ -151,19 +152,39 @@ class Decisions:
                 if attempt in ended:
                     return None
                 return Orphan(
-                    attempt=attempt, cell=event.data["cell"], submitted_at=event.recorded_at
+                    attempt=attempt,
+                    segment=event.data.get("segment", 0),
+                    cell=event.data["cell"],
+                    submitted_at=event.recorded_at,
                 )
         return None
 
 
-def _claim(inputs: DecisionInputs, placement: Placement) -> RoomClaim:
-    cell, resources = placement.cell, inputs.manifest.resources
-    limit = inputs.world.policy.regions[cell.region].limit(cell.capacity_type)
+def _claims(inputs: DecisionInputs, placement: Placement) -> tuple[RoomClaim, ...]:
+    """Room in the hours of every segment; the last holds it for as long as a slow run needs."""
+    left = inputs.remaining().manifest
+    hours: dict[Place, list[int]] = {}
+    for segment in placement.segments:
+        duration = timedelta(seconds=segment.duration_s)
+        if segment is placement.segments[-1]:
+            duration += left.p95_runtime - left.runtime
+        place = segment.cell.region, segment.cell.capacity_type
+        hours.setdefault(place, []).extend(hours_touched(segment.cell.start, duration))
+    return tuple(
+        _claim(inputs, placement, place, stretch)
+        for place, touched in hours.items()
+        for stretch in stretches(touched)
+    )
+
+
+def _claim(inputs: DecisionInputs, placement: Placement, place: Place, hours: range) -> RoomClaim:
+    (region, capacity_type), resources = place, inputs.manifest.resources
+    limit = inputs.world.policy.regions[region].limit(capacity_type)
     assert limit is not None  # noqa: S101 - a placement only uses what the policy offers
     return RoomClaim(
-        region=cell.region,
-        capacity_type=cell.capacity_type,
-        hours=hours_touched(cell.start, inputs.worst_case),
+        region=region,
+        capacity_type=capacity_type,
+        hours=hours,
         vcpus=resources.vcpus,
         gpus=resources.gpus,
         limit_vcpus=limit.vcpus,
@@ -173,14 +194,12 @@ def _claim(inputs: DecisionInputs, placement: Placement) -> RoomClaim:
     )
 
 
-def _plan(
-    job: str, event: LedgerEvent, manifest: JobManifest, policy: Policy, deadline: datetime
-) -> Plan:
+def _plan(job: str, event: LedgerEvent, inputs: DecisionInputs) -> Plan:
     """What the workflow needs of a recorded decision; of the first try's, if this is a retry."""
-    placement = placement_of(event.data)
-    worst_case = policy.start_up + manifest.p95_runtime
+    placement, policy = placement_of(event.data), inputs.world.policy
+    worst_case = inputs.remaining().worst_case
     lead = policy.safety_margin + worst_case
-    wall = deadline - lead
+    wall = inputs.deadline - lead
     if placement.cell.capacity_type is CapacityType.SPOT:
         wall -= worst_case
     return Plan(

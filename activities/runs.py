@@ -52,6 +52,7 @@ class Runs:
             {
                 "run": step.run,
                 "attempt": step.attempt,
+                "segment": step.segment,
                 "cell": step.cell.model_dump(mode="json"),
                 "backend": self._compute.name_in(step.cell.region),
             },

@@ -1,24 +1,35 @@
 """Settlement rounds: books from observed intensity, a root over the chains, lost room back, and
-what the settled runs tell of reclaims.
+what the settled jobs tell of reclaims and of regret.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio import activity
 
+from activities.regret import RegretLearner, moments_of
 from domain.errors import ChainBroken, JobOpen, MissingBlob
 from domain.ledger import Draft, EventKind
 from domain.messages import SettlementReport
 from domain.ports import Commit, DocumentName, Documents, Ledger, Room, SignalStore
 from domain.reclaims import Exposure, ReclaimHistory
+from domain.regret_lessons import SeenMoment
 from domain.roots import next_root
 from domain.settlement import NotYetPublished
 from domain.settlement_record import settlement_of, spot_exposures
 from domain.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a settled job tells beside its books."""
+
+    runs: Sequence[tuple[str, Exposure]] = ()
+    moments: Sequence[SeenMoment] = ()
 
 
 class Settle:
@@ -32,31 +43,35 @@ class Settle:
         self._signals = signals
         self._room = room
         self._documents = documents
+        self._regret = RegretLearner(ledger, signals, documents)
 
     @activity.defn(name=Step.SETTLE_LEDGER)
     async def settle_ledger(self) -> SettlementReport:
         """Settle every job whose hours are published, then append a root. Idempotent."""
         now = activity.info().started_time
         settled = waiting = 0
-        learned: list[tuple[str, Exposure]] = []
+        runs: list[tuple[str, Exposure]] = []
+        moments: list[SeenMoment] = []
         for job in await asyncio.to_thread(self._ledger.unsettled):
-            runs = await asyncio.to_thread(self._settle, job, now)
-            if runs is None:
+            told = await asyncio.to_thread(self._settle, job, now)
+            if told is None:
                 waiting += 1
             else:
                 settled += 1
-                learned += runs
+                runs += told.runs
+                moments += told.moments
             activity.heartbeat(job)
-        if learned:
-            await asyncio.to_thread(self._learn, learned, now)
+        if runs:
+            await asyncio.to_thread(self._learn_reclaims, runs, now)
+        await asyncio.to_thread(self._regret.learn, moments, now)
         root = await asyncio.to_thread(self._append_root, now)
         given_back = await asyncio.to_thread(self._room.release_expired, now)
         return SettlementReport(
             settled=settled, waiting=waiting, root=root, room_given_back=given_back
         )
 
-    def _settle(self, job: str, now: datetime) -> Sequence[tuple[str, Exposure]] | None:
-        """Settle a job, and return what its Spot runs tell; ``None`` where it must wait."""
+    def _settle(self, job: str, now: datetime) -> _Told | None:
+        """Settle a job, and return what else it tells; ``None`` where it must wait."""
         events = self._ledger.events(job)
         try:
             data, blobs = settlement_of(events, self._ledger.blobs, self._signals.observations)
@@ -80,9 +95,11 @@ class Settle:
             # Run again meanwhile: its new events come first, and it is settled with them.
             return None
         # An attempt of this pass that was given up may have settled the job, and counted it.
-        return spot_exposures(events) if event.recorded_at == now else ()
+        if event.recorded_at != now:
+            return _Told()
+        return _Told(spot_exposures(events), moments_of(events))
 
-    def _learn(self, runs: Sequence[tuple[str, Exposure]], now: datetime) -> None:
+    def _learn_reclaims(self, runs: Sequence[tuple[str, Exposure]], now: datetime) -> None:
         """Add what the runs of a pass tell, in one write at its end.
 
         A pass that dies before loses their hours and their reclaims alike, which favours neither;

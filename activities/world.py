@@ -1,15 +1,15 @@
-"""What every decision of a moment shares, read once and kept until a signal or price changes."""
+"""What every decision of a moment shares, read once and kept until a part of it changes."""
 
 from __future__ import annotations
 
 import threading
 from datetime import datetime
 
+from activities.regret import StoredRegret
 from domain.decision import World
 from domain.energy import Methodology
 from domain.policy import Policy
 from domain.ports import PriceFeed, SignalStore
-from domain.prices import PriceTable
 from domain.regions import RegionCatalogue
 
 
@@ -24,6 +24,7 @@ class WorldReader:
         self,
         signals: SignalStore,
         prices: PriceFeed,
+        regret: StoredRegret,
         policy: Policy,
         catalogue: RegionCatalogue,
         methodology: Methodology,
@@ -32,12 +33,13 @@ class WorldReader:
         """Hold the sources; nothing is read yet."""
         self._signals = signals
         self._prices = prices
+        self._regret = regret
         self._policy = policy
         self._catalogue = catalogue
         self._methodology = methodology
         self._time_scale = time_scale
         self._lock = threading.Lock()
-        self._held: tuple[int, PriceTable, World] | None = None
+        self._held: tuple[int, World] | None = None
 
     @property
     def policy(self) -> Policy:
@@ -52,15 +54,21 @@ class WorldReader:
     def read(self, now: datetime) -> World:
         """The world as the stores know it."""
         revision, prices = self._signals.revision(), self._prices.prices(now)
+        regret = self._regret.regret(now)
         with self._lock:
-            if self._held is None or self._held[0] != revision or self._held[1] is not prices:
-                world = World(
-                    forecasts=self._signals.forecasts(),
-                    prices=prices,
-                    policy=self._policy,
-                    catalogue=self._catalogue,
-                    methodology=self._methodology,
-                    time_scale=self._time_scale,
-                )
-                self._held = (revision, prices, world)
-            return self._held[2]
+            if self._held is not None:
+                held_revision, world = self._held
+                same = world.prices is prices and world.regret is regret
+                if same and held_revision == revision:
+                    return world
+            world = World(
+                forecasts=self._signals.forecasts(),
+                prices=prices,
+                policy=self._policy,
+                catalogue=self._catalogue,
+                methodology=self._methodology,
+                regret=regret,
+                time_scale=self._time_scale,
+            )
+            self._held = (revision, world)
+            return world

@@ -7,8 +7,12 @@ import os
 import platform
 import sys
 
-SECTIONS = ("placement", "batch", "actions", "throughput", "refresh")
-"""Modules of this package; each has ``main()``, which prints what it measured."""
+SECTIONS = (
+    *("placement", "batch", "actions", "throughput", "refresh"),
+    *("exact", "scenarios", "capacity", "scale", "dial", "noise", "issued", "persistence"),
+)
+"""Modules of this package; each has ``main()``, which prints what it measured. Those of the second
+line put their rows into docs/benchmarks.md too."""
 
 
 def run(sections: list[str]) -> int:

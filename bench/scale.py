@@ -22,10 +22,7 @@ MOST_GROWTH = 1.5
 
 def main() -> None:
     """Print and keep the rows."""
-    if sys.argv[2:]:
-        measure(int(sys.argv[2]), RuleName(sys.argv[3]))
-    else:
-        record("scale", list(rows()))
+    record("scale", list(rows()))
 
 
 def measure(jobs: int, rule: RuleName) -> None:
@@ -66,7 +63,11 @@ def rows() -> Iterator[Row]:
 
 
 def _apart(jobs: int, rule: RuleName) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench", "scale", str(jobs), rule.value]
+    command = [sys.executable, "-m", "bench.scale", str(jobs), rule.value]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+if __name__ == "__main__":
+    measure(int(sys.argv[1]), RuleName(sys.argv[2]))

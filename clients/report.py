@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from clients.charts import GREEN, GREY, INK, RED, blank, svg
 from domain.forecast import Forecast, Signal
 from domain.job import Outcome
 from domain.ledger import EventKind, LedgerEvent
@@ -144,8 +144,6 @@ def _total(lines: Sequence[JobLine], figure: str) -> Total:
 
 # ── the page ─────────────────────────────────────────────────────────────────────────────────
 
-_INK, _GREEN, _GREY, _RED = "#1d2b33", "#2a9d6f", "#b8c2c7", "#d1495b"
-
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Lowtide: {title}</title>
 <style>
@@ -185,11 +183,11 @@ def write_report(
     path.write_text(
         _PAGE.format(
             title=f"{summary.jobs} jobs in the cleanest legal region and hour",
-            ink=_INK,
+            ink=INK,
             tiles=_tiles(summary),
-            bars=_svg(_bars(lines)),
-            timeline=_svg(_timeline(lines)),
-            intensity=_svg(_intensity(forecasts)),
+            bars=svg(_bars(lines)),
+            timeline=svg(_timeline(lines)),
+            intensity=svg(_intensity(forecasts)),
             table=_table(lines),
         ),
         encoding="utf-8",
@@ -218,12 +216,12 @@ def _saving(label: str, total: Total, unit: str) -> tuple[str, str, str]:
 
 def _bars(lines: Sequence[JobLine]) -> Figure:
     known = [line for line in lines if line.actual and line.counterfactual]
-    figure, axes = _figure(max(2.0, 0.32 * len(known) + 0.8))
+    figure, axes = blank(max(2.0, 0.32 * len(known) + 0.8))
     rows = range(len(known))
     baseline = [line.counterfactual["average_carbon_g"] or 0 for line in known]  # type: ignore[index]
     actual = [line.actual["average_carbon_g"] or 0 for line in known]  # type: ignore[index]
-    axes.barh(rows, baseline, height=0.75, color=_GREY, label="baseline")
-    axes.barh(rows, actual, height=0.4, color=_GREEN, label="actual")
+    axes.barh(rows, baseline, height=0.75, color=GREY, label="baseline")
+    axes.barh(rows, actual, height=0.4, color=GREEN, label="actual")
     axes.set_yticks(rows, [line.job for line in known])
     axes.invert_yaxis()
     axes.set_xlabel("gCO2eq")
@@ -235,11 +233,11 @@ def _bars(lines: Sequence[JobLine]) -> Figure:
 def _timeline(lines: Sequence[JobLine]) -> Figure:
     runs = [(line.job, *run) for line in lines for run in line.runs]
     regions = sorted({region for _, region, *_ in runs})
-    figure, axes = _figure(max(2.0, 0.4 * len(regions) + 0.8))
+    figure, axes = blank(max(2.0, 0.4 * len(regions) + 0.8))
     first = min((start for *_, start, _ in runs), default=None)
     for _, region, state, start, end in runs:
         offset = (start - first).total_seconds() if first else 0.0
-        colour = _GREEN if state == "succeeded" else _RED
+        colour = GREEN if state == "succeeded" else RED
         axes.barh(
             regions.index(region),
             (end - start).total_seconds(),
@@ -264,7 +262,7 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def _intensity(forecasts: Sequence[Forecast]) -> Figure:
-    figure, axes = _figure(3.2)
+    figure, axes = blank(3.2)
     shown = [item for item in forecasts if item.signal is Signal.AVERAGE]
     for index, forecast in enumerate(shown):
         axes.step(
@@ -281,30 +279,6 @@ def _intensity(forecasts: Sequence[Forecast]) -> Figure:
     if shown:
         axes.legend(frameon=False, ncols=2, bbox_to_anchor=(1.0, 1.0), loc="upper left")
     return figure
-
-
-def _figure(height: float) -> tuple[Figure, Any]:
-    # Here, so that no other command pays half a second for it.
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(9.5, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-_METADATA = ("Creator", "Date", "Format", "Type")
-"""Left out: they would be the page's only addresses."""
-
-
-def _svg(figure: Figure) -> str:
-    import matplotlib as mpl  # noqa: PLC0415 - as above
-
-    with mpl.rc_context({"svg.hashsalt": "lowtide", "font.size": 9}):
-        content = io.StringIO()
-        figure.savefig(content, format="svg", metadata=dict.fromkeys(_METADATA))
-    text = content.getvalue()
-    return text[text.index("<svg") :]
 
 
 _BOOKS = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from domain.ability import is_able
 from domain.capacity import CapacityType
 from domain.decision import World
 from domain.energy import it_power_w
 from domain.errors import HomeRegionIllegal, InvalidInput, NoLegalRegion
 from domain.manifest import JobManifest
-from domain.policy import Policy
 
 
 def admit_check(manifest: JobManifest, world: World, submitted_at: datetime) -> None:
@@ -53,28 +53,3 @@ def admit_check(manifest: JobManifest, world: World, submitted_at: datetime) -> 
             f" and {resources.gpus} GPUs ({resources.gpu_model or 'none'}); legal are "
             + (", ".join(legal) or "none"),
         )
-
-
-def is_able(manifest: JobManifest, policy: Policy, region: str) -> bool:
-    """Whether a region's compute environments can run the job at all, room aside."""
-    offered, needs = policy.regions[region], manifest.resources
-    if needs.vcpus > (offered.max_vcpus_per_job or float("inf")):
-        return False
-    if needs.memory_gib > (offered.max_memory_gib_per_job or float("inf")):
-        return False
-    if needs.gpus and (needs.gpu_model or "").lower() not in offered.gpu_models:
-        return False
-    return any(_fits_at_all(manifest, policy, region, kind) for kind in CapacityType)
-
-
-def _fits_at_all(
-    manifest: JobManifest, policy: Policy, region: str, capacity_type: CapacityType
-) -> bool:
-    """A limit below one job's need is no room that could ever come free."""
-    limit, needs = policy.regions[region].limit(capacity_type), manifest.resources
-    return limit is not None and needs.vcpus <= limit.vcpus and needs.gpus <= limit.gpus
-
-
-def offered_types(manifest: JobManifest, policy: Policy, region: str) -> tuple[CapacityType, ...]:
-    """Capacity types of a region that could hold the job."""
-    return tuple(kind for kind in CapacityType if _fits_at_all(manifest, policy, region, kind))

@@ -18,7 +18,7 @@ from domain.curves import Floats
 from domain.decision import DecisionInputs
 from domain.job import Fallback, SignalBasis
 from domain.outlook import Outlook
-from domain.placement import choose, only_now, starts_after_now_s
+from domain.placement import choose, starts_after_now_s
 from domain.rows import Rows, ground_of
 from domain.steering import steering_outlook
 
@@ -74,7 +74,7 @@ def _chunks(jobs: Sequence[DecisionInputs]) -> Iterator[_Chunk]:
     for number, job in enumerate(jobs):
         rows = ground_of(job.world).rows(job.manifest, job.excluded_regions)
         held = job.incumbent and job.incumbent.start
-        groups[rows, id(job.room), job.now, only_now(job), held].append(number)
+        groups[rows, id(job.room), job.now, job.only_now, held].append(number)
     for (rows, *_), numbers in groups.items():
         outlook = steering_outlook(rows, jobs[numbers[0]])
         # Neighbours in the order of their deadlines have about as many starts.

@@ -30,6 +30,12 @@ Hours = NDArray[np.int64]
 GRAM_DIGITS, USD_DIGITS, KWH_DIGITS = 6, 9, 9
 """How exactly what a cell takes is told."""
 
+SCORE_DIGITS = 9
+"""How exactly scores are compared."""
+
+_ZERO_RANGE = 1e-9
+"""A range below this share of its values is the rounding of sums, not a difference."""
+
 _NEVER = np.iinfo(np.int64).max
 """Later than every hour."""
 
@@ -55,6 +61,12 @@ class Choice:
     score: float | None
     """``None`` for a fallback."""
     fallbacks: tuple[Fallback, ...] = ()
+
+
+def scale(low: float, high: float, weight: float) -> tuple[float, float]:
+    """``(value - first) * second`` scales low..high to 0..weight; a zero range scales to 0."""
+    spread = high - low
+    return low, (weight / spread if spread > _ZERO_RANGE * abs(high) else 0.0)
 
 
 def next_full_hours(rows: Rows, room: SeenRoom, first: int) -> Hours | None:

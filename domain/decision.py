@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from domain.ability import is_able, offered_types
 from domain.energy import Methodology
 from domain.forecast import Forecast
 from domain.job import Cell, Counterfactual
@@ -22,8 +23,8 @@ from domain.room import SeenRoom, hour_of
 ENGINE_VERSION = "3"
 
 
-_LEAST_WORK = timedelta(minutes=1)
-"""A run that took longer than expected still has something left to do."""
+_LEAST_SHARE = 1 / 60
+"""Of the expected run time: a run that took longer still has something left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class DecisionInputs:
     """Fixed by the job's first decision and passed to the later ones; ``None`` for the first."""
     work_done: timedelta = timedelta(0)
     """Of an interruptible job: running time that its newest checkpoint holds."""
+    checkpoint_region: str | None = None
+    """Where that checkpoint is; what is left may run elsewhere only if it is portable."""
     excluded_regions: tuple[str, ...] = ()
     """Regions that failed this job (out of reach, no capacity); used again only when nothing
     else is legal."""
@@ -109,15 +112,47 @@ class DecisionInputs:
             return self.manifest.runtime
         interruptible = self.manifest.interruptible
         resume = interruptible.resume_overhead if interruptible else timedelta(0)
-        return max(_LEAST_WORK, self.manifest.runtime - self.work_done) + resume
+        runtime = self.manifest.runtime
+        return max(runtime * _LEAST_SHARE, runtime - self.work_done) + resume
 
     def remaining(self) -> DecisionInputs:
-        """The same decision for a job that is as short as what is left of this one."""
+        """The same decision for a job that is as short as what is left of this one.
+
+        A checkpoint that is not portable keeps the job in its region; where that is excluded, or no
+        longer legal or able, the job begins anew.
+        """
         if not self.work_done:
             return self
+        held_in = self._region_of_checkpoint
+        if held_in is not None and not self._is_within_reach(held_in):
+            return replace(self, work_done=timedelta(0), checkpoint_region=None)
         left = {"runtime": self.runtime_left, "p95_runtime": max(self.runtime_left, self.p95_left)}
         manifest = self.manifest.model_copy(update=left)
-        return replace(self, manifest=manifest, work_done=timedelta(0))
+        excluded = self.excluded_regions
+        if held_in is not None:
+            excluded = tuple(sorted(self.world.policy.regions.keys() - {held_in}))
+        return replace(self, manifest=manifest, work_done=timedelta(0), excluded_regions=excluded)
+
+    @property
+    def _region_of_checkpoint(self) -> str | None:
+        """To which the newest checkpoint binds what is left; ``None``: to none."""
+        interruptible = self.manifest.interruptible
+        is_portable = interruptible is None or interruptible.portable_checkpoint
+        return None if is_portable else self.checkpoint_region
+
+    def _is_within_reach(self, region: str) -> bool:
+        manifest, policy, prices = self.manifest, self.world.policy, self.world.prices
+        return (
+            region not in self.excluded_regions
+            and policy.is_legal(manifest.residency, region, self.world.catalogue)
+            and is_able(manifest, policy, region)
+            and any(prices.has(region, kind) for kind in offered_types(manifest, policy, region))
+        )
+
+    @property
+    def only_now(self) -> bool:
+        """Urgent, or reclaimed before and with no runway for another reclaim."""
+        return self.start_now or (self.reclaims > 0 and self.now > self.latest_spot_start)
 
     @property
     def latest_on_demand_start(self) -> datetime:
@@ -138,5 +173,5 @@ def hours_in_play(inputs: DecisionInputs) -> range:
     No cell starts after the last horizon, none ends long after the deadline.
     """
     horizon = max((item.end for item in inputs.world.forecasts), default=inputs.now)
-    last = max(inputs.now, min(inputs.deadline, horizon)) + inputs.worst_case
+    last = max(inputs.now, min(inputs.deadline, horizon)) + inputs.remaining().worst_case
     return range(hour_of(inputs.now), hour_of(last) + 1)

@@ -1,8 +1,8 @@
 """A decision as the ledger keeps it: the event's data, the blobs it names, and the way back.
 
-What one decision shares with the next (forecasts, prices, policy, catalogue, methodology) is
-stored once under its content hash and named by it; what is its own stands in the event. So
-``inputs_of`` gives anyone with the ledger exactly what the decision saw.
+What one decision shares with the next (forecasts, prices, policy, catalogue, methodology, learned
+regret) is stored once under its content hash and named by it; what is its own stands in the event.
+So ``inputs_of`` gives anyone with the ledger exactly what the decision saw.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from domain.manifest import JobManifest
 from domain.policy import Policy
 from domain.prices import parse_prices
 from domain.regions import parse_catalogue
+from domain.regret import Regret
 from domain.room import RoomView
 
 Blobs = Callable[[Iterable[str]], Mapping[str, bytes]]
@@ -54,6 +55,7 @@ def decision_data(
         "start_now": inputs.start_now,
         "reclaims": inputs.reclaims,
         "work_done_s": inputs.work_done.total_seconds(),
+        "checkpoint_region": inputs.checkpoint_region,
         "incumbent": _dump(inputs.incumbent),
         "counterfactual": _dump(inputs.counterfactual),
         "excluded_regions": list(inputs.excluded_regions),
@@ -94,6 +96,7 @@ def inputs_of(data: Mapping[str, Any], blobs: Blobs) -> DecisionInputs:
         counterfactual=counterfactual and Counterfactual.model_validate(counterfactual),
         excluded_regions=tuple(data["excluded_regions"]),
         work_done=timedelta(seconds=data.get("work_done_s", 0)),
+        checkpoint_region=data.get("checkpoint_region"),
     )
 
 
@@ -116,6 +119,8 @@ class _WorldContents:
     policy: bytes
     catalogue: bytes
     methodology: bytes
+    regret: bytes | None
+    """``None`` where nothing was learned; then the event does not name it."""
 
     @classmethod
     def of(cls, world: World) -> _WorldContents:
@@ -125,6 +130,7 @@ class _WorldContents:
             policy=world.policy.canonical(),
             catalogue=world.catalogue.source_text.encode(),
             methodology=world.methodology.canonical(),
+            regret=None if world.regret is None else world.regret.canonical(),
         )
 
     @classmethod
@@ -132,20 +138,25 @@ class _WorldContents:
         return cls(
             forecasts=tuple(map(content, hashes["forecasts"])),
             **{name: content(hashes[name]) for name in _SINGLE_PARTS},
+            regret=content(hashes["regret"]) if "regret" in hashes else None,
         )
 
     def hashes(self) -> dict[str, Any]:
-        return {
-            "forecasts": list(map(_sha256, self.forecasts)),
-            **{name: _sha256(getattr(self, name)) for name in _SINGLE_PARTS},
-        }
+        single = {name: _sha256(content) for name, content in self._single.items()}
+        return {"forecasts": list(map(_sha256, self.forecasts)), **single}
 
     def blobs(self) -> dict[str, bytes]:
-        parts = (getattr(self, name) for name in _SINGLE_PARTS)
-        return {_sha256(content): content for content in (*self.forecasts, *parts)}
+        contents = (*self.forecasts, *self._single.values())
+        return {_sha256(content): content for content in contents}
+
+    @property
+    def _single(self) -> dict[str, bytes]:
+        learned = {} if self.regret is None else {"regret": self.regret}
+        return {name: getattr(self, name) for name in _SINGLE_PARTS} | learned
 
 
 _SINGLE_PARTS = ("prices", "policy", "catalogue", "methodology")
+"""Those that every world has."""
 
 
 @lru_cache(maxsize=_WORLDS_HELD)
@@ -163,6 +174,7 @@ def _world(contents: _WorldContents, time_scale: float) -> World:
         policy=Policy.model_validate_json(contents.policy),
         catalogue=parse_catalogue(contents.catalogue.decode()),
         methodology=Methodology.from_json(json.loads(contents.methodology)),
+        regret=None if contents.regret is None else Regret.from_json(json.loads(contents.regret)),
         time_scale=time_scale,
     )
 

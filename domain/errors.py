@@ -17,6 +17,7 @@ LowtideError
     ├── InvalidFields                one Problem for each faulty field
     │   ├── InvalidManifest
     │   ├── InvalidPolicy
+    │   ├── InvalidScenario
     │   └── InvalidSettings
     ├── TraceUnreadable              a trace is not as it should be
     ├── ResidencyViolation           a dispatch to a region that residency does not allow
@@ -168,6 +169,10 @@ class InvalidManifest(InvalidFields):
 
 class InvalidPolicy(InvalidFields):
     """A policy is not as it should be."""
+
+
+class InvalidScenario(InvalidFields):
+    """A backtest's scenario, or a file that it names, is not as it should be."""
 
 
 class InvalidSettings(InvalidFields):

@@ -146,7 +146,7 @@ class Interruptible(_Part):
     @field_validator("min_chunk", "resume_overhead")
     @classmethod
     def _within_a_run(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        least = timedelta(minutes=1) if info.field_name == "min_chunk" else timedelta(0)
+        least = timedelta(seconds=1) if info.field_name == "min_chunk" else timedelta(0)
         if not least <= value <= LONGEST_RUN:
             raise ValueError(f"a duration from {least} to {LONGEST_RUN.days} days, as 30m")
         return value

@@ -73,6 +73,8 @@ class AttemptRecord(Payload):
     cell: Cell
     submitted_at: AwareDatetime
     report: RunReport
+    segment: int = 0
+    """Of an interruptible job: how many of its chunks were over before this run."""
     unconfirmed: bool = False
     """The run could not be confirmed dead before the latest safe start: the one exception of
     promise 3. Its result counts only if its fencing number wins the output's commit."""
@@ -116,6 +118,7 @@ class Orphan(Payload):
     """A run whose end the ledger does not know, and whose workflow is gone."""
 
     attempt: int
+    segment: int = 0
     cell: Cell
     submitted_at: AwareDatetime
 
@@ -151,6 +154,10 @@ class ChooseInput(Payload):
     incumbent: Cell | None
     counterfactual: Counterfactual
     excluded_regions: tuple[str, ...] = ()
+    work_done_s: float = 0.0
+    """Of an interruptible job: running time that its newest checkpoint holds."""
+    checkpoint_region: str | None = None
+    """Where that checkpoint is."""
     attempts: tuple[AttemptRecord, ...] = ()
     overrides: tuple[OverrideRecord, ...] = ()
 
@@ -163,6 +170,7 @@ class DispatchInput(Payload):
     seq: int
     run: str
     attempt: int
+    segment: int = 0
     cell: Cell
 
 
@@ -283,6 +291,13 @@ class JobState:
     excluded_regions: tuple[str, ...] = ()
     last_region: str | None = None
     """Where the newest run was."""
+    segment: int = 0
+    """Of an interruptible job: chunks that are over."""
+    work_done_s: float = 0.0
+    """Running time that the newest checkpoint holds."""
+    checkpoint_region: str | None = None
+    checkpoint_missed: bool = False
+    """A run that was stopped left no checkpoint: no further one is stopped by plan."""
     told: tuple[str, ...] = ()
     """The last overrides, as current details show them."""
     attempts: list[AttemptRecord] = field(default_factory=list)
@@ -316,6 +331,10 @@ class JobStatus(Payload):
     attempts: int
     reclaims: int
     failures: int
+    segment: int = 0
+    """Of an interruptible job: chunks that are over."""
+    work_done_s: float = 0.0
+    """Running time that its newest checkpoint holds."""
     submitted_at: AwareDatetime
     started_at: AwareDatetime | None = None
     """When the newest run began, as its backend says."""

@@ -17,7 +17,8 @@ from datetime import datetime
 import numpy as np
 
 from domain.capacity import CapacityType
-from domain.cells import Cells, Choice, Wall
+from domain.cells import SCORE_DIGITS, Cells, Choice, Wall, scale
+from domain.chunk_placement import decide_chunks
 from domain.curves import Floats
 from domain.decision import DecisionInputs
 from domain.job import Fallback, Placement
@@ -27,10 +28,7 @@ from domain.rows import ground_of
 from domain.steering import steering_outlook
 from domain.waiting import home_now_g, pays
 
-SCORE_DIGITS = 9
 _HALF_DIGIT = 0.5 * 10**-SCORE_DIGITS
-_ZERO_RANGE = 1e-9
-"""A range below this share of its values is the rounding of sums, not a difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +101,13 @@ class Decision:
 
 
 def decide(inputs: DecisionInputs) -> Decision:
-    """Choose a placement, or fall back to running now.
+    """Choose a placement, in chunks where the job may be interrupted, or fall back to running now.
 
     Raises:
         NoLegalRegion: residency and ability leave no region; nothing may ever drop them.
     """
     cells, choice = choose_cell(inputs)
-    return Decision(promise(cells, choice), cells)
+    return Decision(decide_chunks(inputs) or promise(cells, choice), cells)
 
 
 def choose_cell(inputs: DecisionInputs) -> tuple[Cells, Choice]:
@@ -132,7 +130,7 @@ def starts_after_now_s(inputs: DecisionInputs, outlook: Outlook | None) -> Float
     is enough.
     """
     starts_s = np.zeros(1)
-    if only_now(inputs) or (outlook is not None and outlook.is_static):
+    if inputs.only_now or (outlook is not None and outlook.is_static):
         return starts_s
     if outlook is not None:
         latest_s = (inputs.latest_on_demand_start - inputs.now).total_seconds()
@@ -141,11 +139,6 @@ def starts_after_now_s(inputs: DecisionInputs, outlook: Outlook | None) -> Float
     if held_s is not None and held_s not in starts_s:
         starts_s = np.sort(np.append(starts_s, held_s))
     return starts_s
-
-
-def only_now(inputs: DecisionInputs) -> bool:
-    """Urgent, or reclaimed before and with no runway for another reclaim."""
-    return inputs.start_now or (inputs.reclaims > 0 and inputs.now > inputs.latest_spot_start)
 
 
 def _incumbent_start_s(inputs: DecisionInputs) -> float | None:
@@ -221,7 +214,7 @@ class Scores:
     """Of each row."""
     carbon: tuple[float, float]
     cost: tuple[float, float]
-    """As ``_scale`` gives them."""
+    """As ``scale`` gives them."""
     best: dict[int, float]
     """The score of each row's best cell, where one is feasible."""
 
@@ -236,8 +229,8 @@ class Scores:
         if rows:
             dirtiest_g = float(cells.dirtiest_g[:, job].max())
             prices = [usd[row] for row in rows]
-            carbon = _scale(min(cleanest_g), dirtiest_g, carbon_share)
-            cost = _scale(min(prices), max(prices), 1 - carbon_share)
+            carbon = scale(min(cleanest_g), dirtiest_g, carbon_share)
+            cost = scale(min(prices), max(prices), 1 - carbon_share)
         best = {
             row: (cleanest_g[row] - carbon[0]) * carbon[1] + (usd[row] - cost[0]) * cost[1]
             for row in rows
@@ -250,12 +243,6 @@ class Scores:
         scores = (self.cells.carbon_g[row, self.job] - low_g) * per_g
         scores += (self.usd[row] - low_usd) * per_usd
         return np.where(self.cells.feasible[row, self.job], scores, np.inf)
-
-
-def _scale(low: float, high: float, weight: float) -> tuple[float, float]:
-    """``(value - first) * second`` scales low..high to 0..weight; a zero range scales to 0."""
-    spread = high - low
-    return low, (weight / spread if spread > _ZERO_RANGE * abs(high) else 0.0)
 
 
 def _held(scores: Scores, least: float) -> Choice | None:

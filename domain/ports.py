@@ -110,9 +110,10 @@ class Commit:
     drafts: tuple[Draft, ...]
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     """Immutable inputs by hex SHA-256, put if absent, kept as long as the ledger."""
-    claim: RoomClaim | None = None
+    claims: tuple[RoomClaim, ...] = ()
+    """Room for each stretch of a plan, all or nothing; where two of them meet, they add up."""
     release_room: bool = False
-    """Give back all the job's room. Taking a ``claim`` does this too, first."""
+    """Give back all the job's room. Taking ``claims`` does this too, first."""
     outcome: Outcome | None = None
     """Close the job with this outcome."""
     last_attempt: int | None = None
@@ -148,7 +149,7 @@ class Ledger(Protocol):
         stand there (as many as the commit has) are returned: a retry finds the first try.
 
         Raises:
-            RoomTaken: the claim does not fit its limit and is not ``over_room``.
+            RoomTaken: a claim does not fit its limit and is not ``over_room``.
             ChainBroken: ``first_seq`` is not the next free place.
         """
 
@@ -273,6 +274,7 @@ class DocumentName(StrEnum):
 
     FRESH_PRICES = "fresh-prices"
     RECLAIMS = "reclaims"
+    REGRET = "regret"
 
 
 class Documents(Protocol):

@@ -38,7 +38,7 @@ def promise(cells: Cells, choice: Choice) -> Placement:
         estimate=estimate,
         counterfactual=counterfactual,
         score=choice.score,
-        saving=_saving(cells, choice, estimate),
+        saving=saving(cells, estimate, float(cells.carbon_g[choice.row, 0, choice.start])),
         static_rule=outlook is not None and outlook.is_static,
         fallbacks=choice.fallbacks,
         at_risk=start + inputs.worst_case > inputs.deadline,
@@ -47,8 +47,8 @@ def promise(cells: Cells, choice: Choice) -> Placement:
     )
 
 
-def _saving(cells: Cells, choice: Choice, estimate: Estimate) -> Saving | None:
-    """Against running now at home."""
+def saving(cells: Cells, estimate: Estimate, expected_g: float) -> Saving | None:
+    """Against running now at home; ``expected_g`` is what the choice went by."""
     inputs, expected = cells.jobs[0], cells.outlook
     if expected is None:
         return None
@@ -57,10 +57,9 @@ def _saving(cells: Cells, choice: Choice, estimate: Estimate) -> Saving | None:
     home_promised_g, home_g = home_now_g(inputs, issued), home_now_g(inputs, expected)
     if promised_g is None or home_promised_g is None or home_g is None:
         return None
-    chosen_g = float(cells.carbon_g[choice.row, 0, choice.start])
     return Saving(
         promised_g=round(home_promised_g - promised_g, GRAM_DIGITS),
-        expected_g=round(home_g - chosen_g, GRAM_DIGITS),
+        expected_g=round(home_g - expected_g, GRAM_DIGITS),
     )
 
 
@@ -92,11 +91,12 @@ def _reason(
     if fallbacks:
         names = ", ".join(item.value.replace("_", " ") for item in fallbacks)
         told += f": no cell within every wall ({names})"
-    told += _compared(estimate, counterfactual, cells)
+    told += compared(estimate, counterfactual, cells)
     return told + f", ${estimate.cost_usd:,.4f}"
 
 
-def _compared(estimate: Estimate, counterfactual: Counterfactual, cells: Cells) -> str:
+def compared(estimate: Estimate, counterfactual: Counterfactual, cells: Cells) -> str:
+    """How a plan compares with the counterfactual, and by what; begins with a comma."""
     outlook, policy = cells.outlook, cells.world.policy
     few = f"{policy.steering_signal.value} is fresh in too few regions"
     if outlook is None:

@@ -7,7 +7,7 @@ reservations as they were when a decision read them; the decision's event names 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -42,6 +42,17 @@ def hours_touched(start: datetime, duration: timedelta) -> range:
     """Every hour in which a run from ``start`` for ``duration`` holds room."""
     last = start + max(duration, timedelta(microseconds=1)) - timedelta(microseconds=1)
     return range(hour_of(start), hour_of(last) + 1)
+
+
+def stretches(hours: Iterable[int]) -> tuple[range, ...]:
+    """The same hours as ranges, as few as there can be, in order."""
+    found: list[range] = []
+    for hour in sorted(set(hours)):
+        if found and found[-1].stop == hour:
+            found[-1] = range(found[-1].start, hour + 1)
+        else:
+            found.append(range(hour, hour + 1))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +142,7 @@ class RoomView:
 
 @dataclass(frozen=True, slots=True)
 class RoomClaim:
-    """Room that a job takes, in place of all it held before.
+    """A stretch of room in one place that a job takes; a commit's claims replace all it held.
 
     ``limit`` is enforced by the store inside the transaction, unless ``over_room`` says that the
     deadline outranks it.

@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.admission import is_able, offered_types
+from domain.ability import is_able, offered_types
 from domain.capacity import CapacityType
 from domain.curves import Curves, Floats, Mask
 from domain.decision import SameWorld, World
@@ -181,7 +181,11 @@ class Ground:
             return self.curves
         return {
             signal: Curves.of(
-                [regret.expected(item) for item in world.forecasts if item.signal is signal]
+                [
+                    regret.expected(item, world.time_scale)
+                    for item in world.forecasts
+                    if item.signal is signal
+                ]
             )
             for signal in self.curves
         }

@@ -8,8 +8,9 @@ marginal factors and avoided emissions from an inventory):
   the guidance's hierarchy falls back on the grid average, and the book says that it did;
 - impact: energy x marginal intensity, against the counterfactual; avoided may be negative.
 
-Reclaimed and given-up runs are charged to the actual side. The counterfactual runs undisturbed
-for as long as the job's own program really ran, which favours it.
+Every run is charged to the actual side: reclaimed and given-up ones, and each chunk of an
+interruptible job with what resuming cost. The counterfactual runs undisturbed for as long as the
+job's own program really ran (``domain/progress.py``), which favours it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from domain.energy import (
     transfer_kwh,
 )
 from domain.forecast import Observation, Signal
-from domain.job import Counterfactual, RunState
+from domain.job import Counterfactual
 from domain.manifest import JobManifest
 from domain.messages import AttemptRecord
 from domain.policy import Policy
 from domain.prices import PriceTable
+from domain.progress import PROGRAM_ENDED, useful_time, wrote_checkpoint
 from domain.regions import RegionCatalogue
 
 MARKET_BASIS = "grid average (no contractual factor configured)"
@@ -229,21 +231,21 @@ def actual_stretches(
 
 
 def counterfactual_stretches(
-    counterfactual: Counterfactual, attempts: Sequence[AttemptRecord], max_runtime: timedelta
+    manifest: JobManifest, counterfactual: Counterfactual, attempts: Sequence[AttemptRecord]
 ) -> tuple[Stretch, ...]:
     """One undisturbed stretch at home from submission, as long as the program's own runs.
 
     It is on the machine type of the last of these: another would be a saving, or a loss, that is
     not of place and time.
     """
-    ended = [item for item in attempts if item.report.state in _PROGRAM_ENDED]
-    own = actual_stretches(ended, max_runtime)
-    useful = sum((stretch.end - stretch.start for stretch in own), timedelta(0))
+    is_kept = wrote_checkpoint if manifest.interruptible else lambda _: False
+    useful = [
+        item for item in attempts if item.report.state in PROGRAM_ENDED or is_kept(item.report)
+    ]
+    own = actual_stretches(useful, manifest.max_runtime)
     cell, machine = counterfactual.cell, own[-1].machine if own else None
-    return (Stretch(cell.region, cell.capacity_type, cell.start, cell.start + useful, machine),)
-
-
-_PROGRAM_ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED})
+    end = cell.start + useful_time(attempts, manifest.interruptible)
+    return (Stretch(cell.region, cell.capacity_type, cell.start, end, machine),)
 
 
 def settle(
@@ -264,7 +266,7 @@ def settle(
         ),
         counterfactual=accounting.usage(
             manifest,
-            counterfactual_stretches(counterfactual, attempts, manifest.max_runtime),
+            counterfactual_stretches(manifest, counterfactual, attempts),
             observed,
         ),
     )

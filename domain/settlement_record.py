@@ -53,6 +53,7 @@ def settlement_of(
         "methodology": accounting.methodology.version,
         "inputs": {"observations": observations, "decision": decision.seq},
         "through": execution[-1].seq,
+        **_saving(decision.data["placement"], settlement.as_json()),
     }
     return data, {observations: content}
 
@@ -92,6 +93,22 @@ def spot_exposures(events: Sequence[LedgerEvent]) -> tuple[tuple[str, Exposure],
 def promised(events: Sequence[LedgerEvent]) -> Mapping[str, Any]:
     """The placement of the job's first decision: what was promised."""
     return _first_decision(_latest_execution(events)).data["placement"]  # type: ignore[no-any-return]
+
+
+def _saving(placement: Mapping[str, Any], settled: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of the saving that the first placement promised, if it promised any."""
+    if placement.get("saving") is None:
+        return {}
+    figure = f"{placement['basis']}_carbon_g"
+    without, actual = settled["counterfactual"][figure], settled["actual"][figure]
+    unknown = without is None or actual is None
+    return {
+        "saving": {
+            "basis": placement["basis"],
+            **placement["saving"],
+            "realised_g": None if unknown else round(without - actual, 6),
+        }
+    }
 
 
 def _latest_execution(events: Sequence[LedgerEvent]) -> Sequence[LedgerEvent]:

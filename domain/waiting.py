@@ -15,7 +15,7 @@ from domain.decision import DecisionInputs
 from domain.outlook import Outlook
 from domain.room import HOUR_S
 
-_NEARLY = 1e-9
+NEARLY = 1e-9
 """A share of a figure below which a difference is the rounding of sums."""
 
 
@@ -36,7 +36,7 @@ def pays(inputs: DecisionInputs, chosen_g: float, home_g: float | None) -> bool:
     if wanted is None or home_g is None:
         return True
     least_g = max(wanted.min_saving_g, wanted.min_saving_percent / 100 * home_g)
-    return home_g - chosen_g >= least_g - _NEARLY * home_g
+    return home_g - chosen_g >= least_g - NEARLY * home_g
 
 
 def harmless(
@@ -52,7 +52,7 @@ def harmless(
         return None
     other = Outlook.expected(rows, signal, jobs[0].now)
     home_g = [home_now_g(job, other) for job in jobs]
-    most_g = np.array([np.inf if grams is None else grams * (1 + _NEARLY) for grams in home_g])
+    most_g = np.array([np.inf if grams is None else grams * (1 + NEARLY) for grams in home_g])
     if np.isinf(most_g).all():
         return None
     manifests = [job.manifest for job in jobs]

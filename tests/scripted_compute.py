@@ -24,6 +24,8 @@ class Act:
     after: timedelta = timedelta(minutes=30)
     queued: timedelta = timedelta(0)
     exit_code: int | None = None
+    stopped_with: int | None = None
+    """Its exit code where it is asked to end before."""
     blocked: Blocked | None = None
     """Why it stays queued, told as soon as it was submitted."""
 
@@ -82,7 +84,7 @@ class ScriptedCompute:
         if stopped is not None and stopped < ended:
             fields |= {"state": RunState.TERMINATED, "ended_at": stopped}
             if stopped > started:
-                fields["started_at"] = started
+                fields |= {"started_at": started, "exit_code": act.stopped_with}
         elif at >= ended:
             fields |= {"state": act.ends, "started_at": started, "ended_at": ended}
             fields["exit_code"] = act.exit_code

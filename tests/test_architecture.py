@@ -23,6 +23,7 @@ ALLOWED = {
 }
 
 OPERATOR_COMMANDS = {
+    "backtest",
     "carbon_now",
     "demo",
     "dev",
@@ -31,6 +32,7 @@ OPERATOR_COMMANDS = {
     "live",
     "prices",
     "refresh",
+    "regret",
     "signals",
     "worker",
 }

@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from activities.carbon.trace import SHIPPED_FILES
 from activities.history.best_effort import BestEffortHistory
 from activities.refresh import Signals
+from activities.regret import StoredRegret, stored_lessons
 from activities.stores.bundle import read_bundle
 from activities.world import WorldReader
 from domain import settlement_record
@@ -29,6 +31,7 @@ from domain.policy import Policy, parse_policy
 from domain.ports import SignalHistory, SignalStore
 from domain.prices import parse_prices
 from domain.regions import RegionCatalogue, parse_catalogue, with_overrides
+from domain.regret_lessons import RegretLessons
 from domain.room import RoomView
 from domain.verify import VerifyReport, verify_ledger
 from workers.compute_sites import compute_site
@@ -43,6 +46,7 @@ from workers.stores import store_of
 
 __all__ = [
     "POLICIES",
+    "SHIPPED_FILES",
     "DevServer",
     "DevServerFailed",
     "Parts",
@@ -53,6 +57,7 @@ __all__ = [
     "load_parts_here",
     "open_bundle",
     "refresh_once",
+    "regret_lessons",
     "running",
     "serve",
     "set_up",
@@ -114,7 +119,15 @@ def build(settings: Settings) -> Parts:
         price_refresh=prices.refresh,
         documents=store,
         compute=site.backend,
-        world=WorldReader(store, prices.feed, policy, catalogue, METHODOLOGY, feed.time_scale),
+        world=WorldReader(
+            store,
+            prices.feed,
+            StoredRegret(store),
+            policy,
+            catalogue,
+            METHODOLOGY,
+            feed.time_scale,
+        ),
         close=partial(_close, feed.close, prices.close, site.close),
     )
 
@@ -161,6 +174,11 @@ def inputs_for(parts: Parts, manifest: JobManifest, now: datetime) -> DecisionIn
     )
     view = parts.room.view(hours_in_play(inputs), excluding_job=manifest.workflow_id)
     return replace(inputs, room=view)
+
+
+def regret_lessons(parts: Parts) -> RegretLessons | None:
+    """What settlement passes have learned of regret; ``None`` before the first."""
+    return stored_lessons(parts.documents)
 
 
 async def refresh_once(parts: Parts) -> RefreshReport:

@@ -75,6 +75,9 @@ def of_job(status: JobStatus) -> Iterator[tuple[SearchAttributeKey[Any], Any]]:
     yield REGION, placement.cell.region
     yield CAPACITY_TYPE, placement.cell.capacity_type.value
     yield PLANNED_START, placement.cell.start
+    if status.work_done_s:
+        # Of a job in chunks both figures stay those of its whole.
+        return
     carbon = placement.estimate.carbon_g(placement.basis)
     baseline = placement.counterfactual.estimate.carbon_g(placement.basis)
     if carbon is not None:

@@ -75,6 +75,8 @@ class JobHandlers:
             attempts=state.attempts_made,
             reclaims=state.reclaims,
             failures=state.failures,
+            segment=state.segment,
+            work_done_s=state.work_done_s,
             submitted_at=state.submitted_at or workflow.info().start_time,
             started_at=run.report.started_at if run else None,
             finished_at=result.finished_at if result else None,

@@ -11,13 +11,13 @@ nothing itself: every decision is an activity's, in the ledger before it is acte
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ContinueAsNewVersioningBehavior
 
-from domain.job import Blocked, DecisionReason, Outcome, Phase, RunReport, RunState
+from domain.job import Blocked, DecisionReason, Outcome, Phase, RunState
 from domain.messages import (
     AdmitInput,
     ChooseInput,
@@ -29,31 +29,20 @@ from domain.messages import (
     OverrideRecord,
     Plan,
     RecordInput,
-    RunRef,
-    StopInput,
 )
-from domain.steps import Queue
 from domain.timing import next_look
-from workflows import calls, narrate
+from workflows import calls, chunks, narrate
+from workflows.attempts import JobAttempts
 from workflows.ending import ending, unrecorded
-from workflows.handlers import JobHandlers
 from workflows.run import WatchedRun
 from workflows.sleep import sleep_until
 
 UPGRADE_AFTER = timedelta(hours=24)
 """A job that still waits this long moves to the workflow's current build at a look."""
 
-LEAST_PATIENCE = timedelta(minutes=1)
-MOST_DISPATCH_PATIENCE = timedelta(minutes=15)
-MOST_POLL_PATIENCE = timedelta(minutes=5)
-"""Within these, and the runway, a region may take its time to accept a run, or to tell of it."""
-
-CANCEL_PATIENCE = timedelta(hours=1)
-"""How long a cancelled run's end is waited for before the job says that it is not confirmed."""
-
 
 @workflow.defn(name="CarbonAwareJob")
-class CarbonAwareJob(JobHandlers):
+class CarbonAwareJob(JobAttempts):
     """A deferrable batch job's whole life."""
 
     @workflow.init
@@ -122,7 +111,9 @@ class CarbonAwareJob(JobHandlers):
     async def _stop_orphan(self, orphan: Orphan) -> None:
         """See a run of an earlier execution ended, as far as the deadline allows, and plan anew."""
         job = workflow.info().workflow_id
-        run = WatchedRun(job, orphan.attempt, orphan.cell, orphan.submitted_at)
+        run = WatchedRun(
+            job, orphan.attempt, orphan.cell, orphan.submitted_at, segment=orphan.segment
+        )
         await self._stop(run, "left by an earlier execution")
         self._state.attempts.append(run.record())
         if run.unconfirmed:
@@ -157,6 +148,8 @@ class CarbonAwareJob(JobHandlers):
             incumbent=placement.cell if reason is DecisionReason.LOOK else None,
             counterfactual=placement.counterfactual,
             excluded_regions=state.excluded_regions,
+            work_done_s=state.work_done_s,
+            checkpoint_region=state.checkpoint_region,
             attempts=tuple(state.attempts),
             overrides=tuple(state.overrides),
         )
@@ -234,6 +227,7 @@ class CarbonAwareJob(JobHandlers):
             attempt=self._state.next_attempt,
             cell=self._plan.placement.cell,
             submitted_at=workflow.now(),
+            segment=self._state.segment,
         )
         self._run = run
         self._state.last_region = run.cell.region
@@ -244,88 +238,13 @@ class CarbonAwareJob(JobHandlers):
             await self._watch(run)
         return await self._conclude(run)
 
-    async def _dispatch(self, run: WatchedRun) -> bool:
-        """Submit; ``False`` after no sure answer, when the run is stopped and given up."""
-        urgent = self._state.start_now
-        try:
-            result = await calls.dispatch_run(
-                run.dispatch_input(self._manifest.sha256, self._state.seq),
-                Queue.URGENT if urgent else Queue.DISPATCH,
-                min(self._patience(), MOST_DISPATCH_PATIENCE),
-            )
-        except ActivityError as error:
-            self._message = f"{run.cell.region} did not take the run: {error.cause or error}"
-            await self._stop(run, "no answer to its submission")
-            run.given_up = True
-            return False
-        self._state.seq = result.next_seq
-        return True
-
-    async def _watch(self, run: WatchedRun) -> None:
-        """Until the run is over or given up. News comes by signal; the poll is for lost news."""
-        start_up = timedelta(seconds=self._plan.start_up_s)
-        poll_after = start_up + self._manifest.p95_runtime
-        while not run.is_over:
-            if self._cancel is not None:
-                await self._stop(run, narrate.cancelled_by(self._cancel))
-                return
-            self._enter(run.phase)
-            been_there = run.cell.region in self._state.excluded_regions
-            leave_at = run.leave_at(2 * start_up, been_there=been_there)
-            if leave_at is not None and workflow.now() >= leave_at:
-                await self._stop(run, f"does not start there: {run.why_blocked}")
-                run.given_up = True
-                return
-            seen, deadline = run.report, self._deadline
-            until = min(run.submitted_at + poll_after, leave_at or datetime.max.replace(tzinfo=UTC))
-            move_by = max(self._latest_safe_start(), run.submitted_at + 2 * start_up)
-            if run.report.state is not RunState.RUNNING:
-                until = min(until, move_by)
-            if await sleep_until(
-                lambda seen=seen, deadline=deadline: bool(  # type: ignore[misc]
-                    run.report is not seen or self._cancel or self._deadline != deadline
-                ),
-                until,
-                f"safety poll of {run.ref.run}",
-            ):
-                continue
-            poll_after *= 2
-            await self._poll(run)
-            if not run.is_over and run.phase is Phase.QUEUED and workflow.now() >= move_by:
-                await self._stop(run, "still queued at the latest safe start")
-                run.given_up = True
-                return
-
-    async def _poll(self, run: WatchedRun) -> None:
-        # What has not begun is moved at the latest safe start, whether or not its region answers.
-        queued = run.phase is Phase.QUEUED
-        patience = min(MOST_POLL_PATIENCE, self._patience()) if queued else MOST_POLL_PATIENCE
-        try:
-            report = await calls.describe_run(run.ref, patience)
-        except ActivityError as error:
-            workflow.logger.warning("a safety poll had no answer", exc_info=error)
-            return
-        run.learn(report)
-        if report.state is RunState.UNKNOWN:
-            # Submitted, and its region has no trace of it: see that it never starts.
-            await self._stop(run, "its region lost it")
-            run.given_up = True
-
-    async def _stop(self, run: WatchedRun, reason: str) -> None:
-        """End a run and confirm it, as long as the deadline allows."""
-        self._enter(Phase.STOPPING)
-        try:
-            run.learn(await self._terminate(run.ref, reason))
-        except ActivityError as error:
-            workflow.logger.warning("a run is not confirmed dead", exc_info=error)
-            run.unconfirmed = True
-
     # ── finish ───────────────────────────────────────────────────────────────────────────────
 
     async def _conclude(self, run: WatchedRun) -> JobResult | None:
         """Finish the job by what became of a run, or plan the next one."""
         state, report = self._state, run.report
         state.attempts.append(run.record())
+        chunks.count(run, self._manifest, state)
         if report.state is RunState.SUCCEEDED:
             return await self._finish(Outcome.SUCCEEDED, f"succeeded in {run.cell.region}")
         if self._cancel is not None:
@@ -342,6 +261,8 @@ class CarbonAwareJob(JobHandlers):
                 return await self._finish(Outcome.FAILED, f"it starts nowhere: {run.why_blocked}")
             state.exclude(run.cell.region)
             reason = DecisionReason.FALLBACK
+        elif run.chunk_over and report.state is RunState.TERMINATED:
+            reason = DecisionReason.RESUME
         else:
             state.reclaims += 1
             reason = DecisionReason.RECLAIM
@@ -379,21 +300,3 @@ class CarbonAwareJob(JobHandlers):
         self._outcome, self._message, self._result = result.outcome, result.message, result
         self._enter(Phase.FINISHED)
         return result
-
-    # ── small things ─────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _plan(self) -> Plan:
-        assert self._state.plan is not None  # noqa: S101 - an admitted job has a plan
-        return self._state.plan
-
-    def _latest_safe_start(self) -> datetime:
-        return self._deadline - timedelta(seconds=self._plan.lead_s)
-
-    def _patience(self) -> timedelta:
-        """How long a step may take before the deadline asks for something else."""
-        return max(LEAST_PATIENCE, self._latest_safe_start() - workflow.now())
-
-    async def _terminate(self, run: RunRef, reason: str) -> RunReport:
-        patience = CANCEL_PATIENCE if self._cancel is not None else self._patience()
-        return await calls.terminate_run(StopInput(run=run, reason=reason), patience)

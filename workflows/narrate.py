@@ -35,8 +35,14 @@ def timer_summary(placement: Placement, until: datetime) -> str:
     )
 
 
-def saving(placement: Placement) -> str:
-    """What the placement promises against the counterfactual, on the steering signal."""
+def saving(status: JobStatus) -> str | None:
+    """What the placement promises against the counterfactual, on the steering signal.
+
+    ``None`` where there is none, or for what is left of a job: the counterfactual is the whole.
+    """
+    placement = status.placement
+    if placement is None or status.work_done_s:
+        return None
     planned = placement.estimate.carbon_g(placement.basis)
     baseline = placement.counterfactual.estimate.carbon_g(placement.basis)
     if placement.basis is SignalBasis.COST_ONLY or planned is None or not baseline:
@@ -46,6 +52,35 @@ def saving(placement: Placement) -> str:
         f"{planned:,.1f} g {placement.basis.value} carbon against {baseline:,.1f} g"
         f" in {placement.counterfactual.cell.region} at submission ({percent:+.0f} % saved)"
     )
+
+
+def duration(seconds: float) -> str:
+    """``1h30m``, as a manifest has it; below a minute in seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest}s"
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes or not hours else "")
+
+
+def chunks(status: JobStatus) -> tuple[str, ...]:
+    """A line on each chunk that is planned; none of a job that runs, and ran, in one piece."""
+    segments = status.placement.segments if status.placement else ()
+    if status.outcome is not None or (not segments[1:] and not status.segment):
+        return ()
+    return tuple(
+        f"{number}: {segment.cell.region} {segment.cell.capacity_type.value}"
+        f" {clock(segment.cell.start)} for {duration(segment.duration_s)}"
+        for number, segment in enumerate(segments, start=status.segment + 1)
+    )
+
+
+def work_done(status: JobStatus) -> str | None:
+    """What the chunks so far have left; ``None`` before there is any."""
+    if not status.segment and not status.work_done_s:
+        return None
+    count = f"{status.segment} chunk{'s' * (status.segment != 1)}"
+    return f"{duration(status.work_done_s)} in a checkpoint, after {count}"
 
 
 def override(record: OverrideRecord) -> str:
@@ -76,12 +111,15 @@ def details(status: JobStatus, overrides: tuple[str, ...]) -> str:
             f"| start | {clock(cell.start)} |",
             f"| latest safe start | {clock(status.placement.latest_safe_start)} |",
             f"| deadline | {clock(status.deadline)} |",
-            f"| promise | {saving(status.placement)} |",
+            *([f"| promise | {promise} |"] if (promise := saving(status)) else []),
             f"| cost | ${status.placement.estimate.cost_usd:,.4f} |",
             f"| attempts | {status.attempts}, reclaims {status.reclaims},"
             f" failures {status.failures} |",
             f"| why | {status.placement.reason} |",
+            *(f"| chunk | {line} |" for line in chunks(status)),
         ]
+        if done := work_done(status):
+            lines.append(f"| work done | {done} |")
         if status.placement.at_risk:
             lines.append("\n**At risk: even started at once, a slow run ends after the deadline.**")
     lines += [f"\n- {line}" for line in overrides]

@@ -19,9 +19,13 @@ class WatchedRun:
     attempt: int
     cell: Cell
     submitted_at: datetime
+    segment: int = 0
+    """Of an interruptible job: how many of its chunks are over."""
     report: RunReport = field(init=False)
     given_up: bool = False
     """We took it back to run the job elsewhere."""
+    chunk_over: bool = False
+    """We stopped it at the end of its chunk."""
     blocked: Blocked | None = None
     """Why it did not start when it was last queued; kept when its end is known."""
     why_blocked: str = ""
@@ -31,7 +35,7 @@ class WatchedRun:
     def __post_init__(self) -> None:
         """Nothing is known of it yet."""
         self.report = RunReport(
-            run=run_name(self.job, segment=0, attempt=self.attempt),
+            run=run_name(self.job, segment=self.segment, attempt=self.attempt),
             region=self.cell.region,
             workflow_id=self.job,
             state=RunState.UNKNOWN,
@@ -84,6 +88,7 @@ class WatchedRun:
         """What the ledger keeps of it."""
         return AttemptRecord(
             attempt=self.attempt,
+            segment=self.segment,
             cell=self.cell,
             submitted_at=self.submitted_at,
             report=self.report,
@@ -98,5 +103,6 @@ class WatchedRun:
             seq=seq,
             run=self.report.run,
             attempt=self.attempt,
+            segment=self.segment,
             cell=self.cell,
         )

@@ -2,27 +2,27 @@
 
 An item is one (region, capacity type, UTC day). Its attributes ``v00`` to ``v23`` are the
 millionths of a vCPU reserved in each hour, ``g00`` to ``g23`` the GPUs: whole numbers, since sums
-of floats would drift. Old and new room of one job are netted hour by hour into one change of each
-item, because a transaction may name an item only once.
+of floats would drift. Old and new room of one job, however many stretches each has, are netted hour
+by hour into one change of each item, because a transaction may name an item only once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from activities.errors import StepTooLarge
 from activities.stores.dynamodb_table import Item, Key, Update, key_of, stamp
 from domain.capacity import CapacityType
-from domain.room import RoomClaim, hour_start, micro_vcpus, room_beside
+from domain.errors import RoomTaken
+from domain.room import RoomClaim, hour_start, micro_vcpus
 
 HOURS_A_DAY = 24
 
 MOST_DAYS = 40
-"""UTC days that one claim may touch. A job that moves changes the days of its old and its new
-claim in one transaction of 100 items: so twice this leaves 20 for its row, lists and events."""
+"""Items of a day that one job's claims may touch. A job that moves changes those of its old and of
+its new claims in one transaction of 100 items: twice this leaves 20 for row, lists and events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +55,8 @@ class HeldRoom:
     """As ``stamp`` writes it."""
 
     @classmethod
-    def of(cls, claim: RoomClaim) -> HeldRoom | None:
-        """What a claim takes; ``None`` where it has no hours.
-
-        Raises:
-            StepTooLarge: it touches more than ``MOST_DAYS``.
-        """
-        if not claim.hours:
-            return None
-        days = claim.hours[-1] // HOURS_A_DAY - claim.hours[0] // HOURS_A_DAY + 1
-        if days > MOST_DAYS:
-            raise StepTooLarge("days of room in one claim", days, MOST_DAYS)
+    def of(cls, claim: RoomClaim) -> HeldRoom:
+        """What a claim takes; it has at least one hour."""
         return cls(
             region=claim.region,
             capacity_type=claim.capacity_type,
@@ -103,6 +94,19 @@ class HeldRoom:
             yield day_key(self.region, self.capacity_type, hour), hour
 
 
+def held_by(claims: Sequence[RoomClaim]) -> tuple[HeldRoom, ...]:
+    """What claims take together.
+
+    Raises:
+        StepTooLarge: they touch more than ``MOST_DAYS``.
+    """
+    held = tuple(HeldRoom.of(claim) for claim in claims if claim.hours)
+    days = len({key for item in held for key, _ in item.by_place()})
+    if days > MOST_DAYS:
+        raise StepTooLarge("days of room in one step", days, MOST_DAYS)
+    return held
+
+
 @dataclass(slots=True)
 class DayChange:
     """What one day's item gains and loses, and how full its hours may be before."""
@@ -136,36 +140,48 @@ class DayChange:
         ]
         return Update(self.key, "ADD " + ", ".join(gains), " AND ".join(walls), values)
 
-    def full_hour(self, item: Item) -> datetime:
+    def taken(self, item: Item) -> RoomTaken:
         """The first hour that has no room left, in an item that refused the change."""
         hours = sorted(self.walls)
-        return hour_start(next(h for h in hours if reserved(item, h).exceeds(self.walls[h])))
+        full = next(h for h in hours if reserved(item, h).exceeds(self.walls[h]))
+        return RoomTaken(*_place(self.key), hour_start(full))
 
 
 def day_changes(
-    before: HeldRoom | None, after: HeldRoom | None, claim: RoomClaim | None = None
+    before: Sequence[HeldRoom], after: Sequence[HeldRoom], claims: Sequence[RoomClaim] = ()
 ) -> list[DayChange]:
-    """The changes that turn a job's room into ``after``, within the limits of ``claim``.
+    """The changes that turn a job's room into ``after``, within the limits of ``claims``.
 
     Raises:
-        RoomTaken: the claim is larger than its limit.
+        RoomTaken: the claims alone are larger than a limit.
     """
-    if before == after and claim is None:
+    if before == after and not claims:
         return []
     changes: dict[Key, DayChange] = {}
-    own: dict[tuple[Key, int], Amount] = {}
-    if before:
-        own = dict.fromkeys(before.by_place(), before.amount)
+    own, wanted = _by_place(before), _by_place(after)
     for (key, hour), amount in own.items():
         changes.setdefault(key, DayChange(key)).gain(hour, Amount() - amount)
-    if after:
-        for key, hour in after.by_place():
-            changes.setdefault(key, DayChange(key)).gain(hour, after.amount)
-    if after and claim and not claim.over_room:
-        beside = Amount(*room_beside(claim))
-        for key, hour in after.by_place():
-            changes[key].walls[hour] = beside + own.get((key, hour), Amount())
+    for (key, hour), amount in wanted.items():
+        changes.setdefault(key, DayChange(key)).gain(hour, amount)
+    for claim in claims:
+        if claim.over_room or not claim.hours:
+            continue
+        limit = Amount(micro_vcpus(claim.limit_vcpus), claim.limit_gpus)
+        for place in HeldRoom.of(claim).by_place():
+            if wanted[place].exceeds(limit):
+                raise RoomTaken(claim.region, claim.capacity_type, hour_start(place[1]))
+            key, hour = place
+            changes[key].walls[hour] = limit - wanted[place] + own.get(place, Amount())
     return list(changes.values())
+
+
+def _by_place(held: Sequence[HeldRoom]) -> Mapping[tuple[Key, int], Amount]:
+    """What is held in each hour of each place, by (key of the day's item, hour)."""
+    amounts: dict[tuple[Key, int], Amount] = {}
+    for item in held:
+        for place in item.by_place():
+            amounts[place] = amounts.get(place, Amount()) + item.amount
+    return amounts
 
 
 def reserved(item: Item, hour: int) -> Amount:
@@ -186,7 +202,11 @@ def day_key(region: str, capacity_type: CapacityType, hour: int) -> Key:
 
 def place_of(item: Item) -> tuple[str, CapacityType]:
     """The (region, capacity type) of a day's item: the inverse of ``day_key``."""
-    region, _, capacity_type = key_of(item)[1].rpartition("|")
+    return _place(key_of(item))
+
+
+def _place(key: Key) -> tuple[str, CapacityType]:
+    region, _, capacity_type = key[1].rpartition("|")
     return region, CapacityType(capacity_type)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from activities.stores.dynamodb_claims import HeldRoom
+from activities.stores.dynamodb_claims import HeldRoom, held_by
 from activities.stores.dynamodb_table import (
     ABSENT,
     SHARDS,
@@ -53,7 +53,7 @@ class JobRow:
     """Highest fencing number that an execution told when it ended."""
     to_settle: bool
     """Whether a run has ended since the newest settlement."""
-    held: HeldRoom | None
+    held: tuple[HeldRoom, ...]
 
     @classmethod
     def opened(cls, record: JobRecord) -> JobRow:
@@ -65,7 +65,7 @@ class JobRow:
             head_hash=record.manifest_sha256,
             last_attempt=FIRST_ATTEMPT - 1,
             to_settle=False,
-            held=None,
+            held=(),
         )
 
     def reopened(self, execution: str, last_attempt: int) -> JobRow:
@@ -80,10 +80,10 @@ class JobRow:
         for event in events:
             if event.kind in {EventKind.ATTEMPT, EventKind.SETTLEMENT}:
                 to_settle = event.kind is EventKind.ATTEMPT
-        if commit.claim is not None:
-            held = HeldRoom.of(commit.claim)
+        if commit.claims:
+            held = held_by(commit.claims)
         elif commit.release_room:
-            held = None
+            held = ()
         return self._changed(
             record=replace(
                 self.record,
@@ -99,7 +99,12 @@ class JobRow:
 
     def without_room(self) -> JobRow:
         """The row after its room was given back."""
-        return self._changed(held=None)
+        return self._changed(held=())
+
+    @property
+    def expires_at(self) -> str | None:
+        """When the last of its room may be given back, as ``stamp`` writes it."""
+        return max((item.expires_at for item in self.held), default=None)
 
     def _changed(self, **fields: object) -> JobRow:
         return replace(self, version=self.version + 1, **fields)  # type: ignore[arg-type]
@@ -113,8 +118,8 @@ class JobRow:
             items.append(keyed(moved_key(head), job=job, seq=head.seq, hash=head.hash))
         if self.to_settle and record.outcome is not None and not record.settled:
             items.append(keyed((partition_of(UNSETTLED, job), job), job=job))
-        if self.held is not None:
-            key = partition_of(EXPIRING, job), f"{self.held.expires_at}#{job}"
+        if self.expires_at is not None:
+            key = partition_of(EXPIRING, job), f"{self.expires_at}#{job}"
             items.append(keyed(key, job=job))
         return {key_of(item): item for item in items}
 
@@ -135,7 +140,7 @@ class JobRow:
             head_hash=self.head_hash,
             last_attempt=self.last_attempt,
             to_settle=self.to_settle,
-            held=self.held and self.held.as_item(),
+            stretches={str(n): item.as_item() for n, item in enumerate(self.held)} or None,
         )
 
     @classmethod
@@ -156,8 +161,16 @@ class JobRow:
             head_hash=item["head_hash"],
             last_attempt=item["last_attempt"],
             to_settle=item["to_settle"],
-            held=HeldRoom.from_item(item["held"]) if "held" in item else None,
+            held=_held(item),
         )
+
+
+def _held(item: Item) -> tuple[HeldRoom, ...]:
+    if "held" in item:
+        # A build before this one held one stretch at most.
+        return (HeldRoom.from_item(item["held"]),)
+    stretches = item.get("stretches", {})
+    return tuple(HeldRoom.from_item(stretches[number]) for number in sorted(stretches, key=int))
 
 
 def read_row(table: Table, job: str) -> JobRow | None:

@@ -112,12 +112,12 @@ class DynamoLedger:
         Two requests, and two more where it brings a new blob (see ``Blobs.put``).
 
         Raises:
-            RoomTaken: the claim does not fit its limit and is not ``over_room``.
+            RoomTaken: a claim does not fit its limit and is not ``over_room``.
             ChainBroken: ``first_seq`` is not the next free place, nor where a first try of this
                 commit put the same kinds of events.
             UnknownJob: the job was never admitted.
             JobOpen: a settlement of a job that was opened again.
-            StepTooLarge: the claim touches more than ``MOST_DAYS``, an event is over
+            StepTooLarge: the claims touch more than ``MOST_DAYS``, an event is over
                 ``EVENT_BYTES``, or all of it more than a transaction takes.
             StoreContended: other transactions held the same items for too long.
         """
@@ -130,7 +130,7 @@ class DynamoLedger:
             require_next_place(commit, row.head_seq, row.record.outcome)
             events = link(commit.job, commit.first_seq, row.head_hash, commit.drafts)
             after = row.committed(commit, events)
-            days = day_changes(row.held, after.held, commit.claim)
+            days = day_changes(row.held, after.held, commit.claims)
             self._blobs.put(commit.blobs)
             changes = [*writes(row, after), *map(_event_put, events)]
             try:
@@ -250,10 +250,8 @@ def _why(
 ) -> ChainBroken | RoomTaken:
     """Why a commit did not go through although its job's row stood still."""
     of_days = zip(reversed(days), reversed(cancelled.reasons), strict=False)
-    full = [day.full_hour(reason.found) for day, reason in of_days if reason.unmet]
-    if full and commit.claim is not None:
-        return RoomTaken(commit.claim.region, commit.claim.capacity_type, min(full))
-    return ChainBroken(commit.job, row.head_seq + 1, commit.first_seq)
+    full = [day.taken(reason.found) for day, reason in of_days if reason.unmet]
+    return full[-1] if full else ChainBroken(commit.job, row.head_seq + 1, commit.first_seq)
 
 
 def _event_put(event: LedgerEvent) -> Put:

@@ -43,11 +43,11 @@ class DynamoRoom:
                 for hour in range(max(hours[0], of_day[0]), min(hours[-1], of_day[-1]) + 1):
                     amounts[*place_of(item), hour] = reserved(item, hour)
         row = read_row(self._table, excluding_job) if excluding_job else None
-        if row is not None and row.held is not None:
-            for hour in row.held.hours:
-                key = row.held.region, row.held.capacity_type, hour
+        for held in row.held if row is not None else ():
+            for hour in held.hours:
+                key = held.region, held.capacity_type, hour
                 if key in amounts:
-                    amounts[key] -= row.held.amount
+                    amounts[key] -= held.amount
         view: dict[tuple[str, CapacityType], dict[int, Reserved]] = {}
         for (region, capacity_type, hour), amount in amounts.items():
             if amount.exceeds(Amount()):
@@ -66,9 +66,9 @@ class DynamoRoom:
     def _release(self, job: str, now: datetime) -> bool:
         for _ in tries():
             row = read_row(self._table, job)
-            if row is None or row.held is None or row.held.expires_at >= stamp(now):
+            if row is None or row.expires_at is None or row.expires_at >= stamp(now):
                 return False
-            given_back = [change.update() for change in day_changes(row.held, None)]
+            given_back = [change.update() for change in day_changes(row.held, ())]
             try:
                 self._table.transact([*writes(row, row.without_room()), *given_back])
             except Cancelled:

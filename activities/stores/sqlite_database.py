@@ -119,7 +119,27 @@ CREATE TABLE documents (
 ) WITHOUT ROWID
 """
 
-_LAYOUTS = (_FIRST, _DOCUMENTS)
+_CLAIMS = """
+ALTER TABLE claims RENAME TO single_claims;
+CREATE TABLE claims (
+    job           TEXT NOT NULL REFERENCES jobs,
+    number        INTEGER NOT NULL,
+    region        TEXT NOT NULL,
+    capacity_type TEXT NOT NULL,
+    first_hour    INTEGER NOT NULL,
+    last_hour     INTEGER NOT NULL,
+    micro_vcpus   INTEGER NOT NULL,
+    gpus          INTEGER NOT NULL,
+    expires_at    INTEGER NOT NULL,
+    PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+INSERT INTO claims SELECT job, 0, region, capacity_type, first_hour, last_hour,
+    micro_vcpus, gpus, expires_at FROM single_claims;
+DROP TABLE single_claims;
+CREATE INDEX claims_by_expiry ON claims (expires_at)
+"""
+
+_LAYOUTS = (_FIRST, _DOCUMENTS, _CLAIMS)
 """What each version adds to the one before it."""
 
 SCHEMA_VERSION = len(_LAYOUTS)

@@ -85,7 +85,7 @@ class SqliteLedger(OnDatabase):
         """Apply a commit whole or not at all, and return its events.
 
         Raises:
-            RoomTaken: the claim does not fit its limit and is not ``over_room``.
+            RoomTaken: a claim does not fit its limit and is not ``over_room``.
             ChainBroken: ``first_seq`` is not the next free place, nor where a first try of this
                 commit put the same kinds of events.
             UnknownJob: the job was never admitted.
@@ -99,8 +99,8 @@ class SqliteLedger(OnDatabase):
             events = link(commit.job, commit.first_seq, head.hash, commit.drafts)
             _put_blobs(transaction, commit.blobs)
             newest = _append(transaction, events) or head.hash
-            if commit.claim is not None:
-                sqlite_room.take(transaction, commit.job, commit.claim)
+            if commit.claims:
+                sqlite_room.take(transaction, commit.job, commit.claims)
             elif commit.release_room:
                 sqlite_room.release(transaction, commit.job)
             transaction.execute(

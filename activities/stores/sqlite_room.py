@@ -1,4 +1,4 @@
-"""Room in SQLite: one claim a job, and beside it what all claims come to in each hour.
+"""Room in SQLite: a job's claims, and beside them what all claims come to in each hour.
 
 A claim is one row, since it is the same in each of its hours; the hourly sums are kept with it in
 one transaction, so that a decision reads a few hundred sums and not ten thousand claims.
@@ -7,6 +7,7 @@ one transaction, so that a decision reads a few hundred sums and not ten thousan
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 
 from activities.stores.sqlite_database import OnDatabase, micros
@@ -26,11 +27,13 @@ class SqliteRoom(OnDatabase):
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT room.region, room.capacity_type, room.hour,"
-                " room.micro_vcpus - IFNULL(own.micro_vcpus, 0), room.gpus - IFNULL(own.gpus, 0)"
+                " room.micro_vcpus - IFNULL(SUM(own.micro_vcpus), 0),"
+                " room.gpus - IFNULL(SUM(own.gpus), 0)"
                 " FROM room LEFT JOIN claims AS own ON own.job = :job"
                 " AND own.region = room.region AND own.capacity_type = room.capacity_type"
                 " AND room.hour BETWEEN own.first_hour AND own.last_hour"
-                " WHERE room.hour BETWEEN :first AND :last",
+                " WHERE room.hour BETWEEN :first AND :last"
+                " GROUP BY room.region, room.capacity_type, room.hour",
                 window,
             ).fetchall()
         reserved: dict[tuple[str, CapacityType], dict[int, Reserved]] = {}
@@ -44,25 +47,30 @@ class SqliteRoom(OnDatabase):
         """Give back claims past their expiry; returns how many jobs held them."""
         with self._database.write() as transaction:
             jobs = transaction.execute(
-                "SELECT job FROM claims WHERE expires_at < ?", (micros(now),)
+                "SELECT DISTINCT job FROM claims WHERE expires_at < ?", (micros(now),)
             ).fetchall()
             for (job,) in jobs:
                 release(transaction, job)
         return len(jobs)
 
 
-def take(transaction: sqlite3.Connection, job: str, claim: RoomClaim) -> None:
+def take(transaction: sqlite3.Connection, job: str, claims: Sequence[RoomClaim]) -> None:
     """Give a job this room in place of all it held.
 
     Raises:
-        RoomTaken: an hour has no room left, and the claim is not ``over_room``.
+        RoomTaken: an hour has no room left, and its claim is not ``over_room``.
     """
     release(transaction, job)
-    if not claim.hours:
-        return
+    for number, claim in enumerate(claims):
+        if claim.hours:
+            _take_one(transaction, job, number, claim)
+
+
+def _take_one(transaction: sqlite3.Connection, job: str, number: int, claim: RoomClaim) -> None:
     _require_fit(transaction, claim)
     row = {
         "job": job,
+        "number": number,
         "region": claim.region,
         "capacity_type": claim.capacity_type,
         "first": claim.hours[0],
@@ -72,7 +80,7 @@ def take(transaction: sqlite3.Connection, job: str, claim: RoomClaim) -> None:
         "expires_at": micros(claim.expires_at),
     }
     transaction.execute(
-        "INSERT INTO claims VALUES (:job, :region, :capacity_type, :first, :last,"
+        "INSERT INTO claims VALUES (:job, :number, :region, :capacity_type, :first, :last,"
         " :micro_vcpus, :gpus, :expires_at)",
         row,
     )
@@ -90,21 +98,19 @@ def release(transaction: sqlite3.Connection, job: str) -> None:
         "SELECT region, capacity_type, first_hour, last_hour, micro_vcpus, gpus FROM claims"
         " WHERE job = ?",
         (job,),
-    ).fetchone()
-    if held is None:
-        return
-    *cells, vcpus, gpus = held
+    ).fetchall()
+    for *cells, vcpus, gpus in held:
+        transaction.execute(
+            "UPDATE room SET micro_vcpus = micro_vcpus - ?, gpus = gpus - ?"
+            " WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?",
+            (vcpus, gpus, *cells),
+        )
+        transaction.execute(
+            "DELETE FROM room WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?"
+            " AND micro_vcpus = 0 AND gpus = 0",
+            cells,
+        )
     transaction.execute("DELETE FROM claims WHERE job = ?", (job,))
-    transaction.execute(
-        "UPDATE room SET micro_vcpus = micro_vcpus - ?, gpus = gpus - ?"
-        " WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?",
-        (vcpus, gpus, *cells),
-    )
-    transaction.execute(
-        "DELETE FROM room WHERE region = ? AND capacity_type = ? AND hour BETWEEN ? AND ?"
-        " AND micro_vcpus = 0 AND gpus = 0",
-        cells,
-    )
 
 
 def _require_fit(transaction: sqlite3.Connection, claim: RoomClaim) -> None:

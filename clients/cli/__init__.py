@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from clients.cli import demo, dev, explain, jobs, ledger, prices, refresh, signals, worker
+from clients.cli import (
+    backtest,
+    demo,
+    dev,
+    explain,
+    jobs,
+    ledger,
+    prices,
+    refresh,
+    regret,
+    signals,
+    worker,
+)
 
 app = typer.Typer(
     name="lowtide",
@@ -35,6 +47,8 @@ app.command("change-deadline")(jobs.change_deadline)
 app.command("signals")(signals.signals)
 app.command("regions")(signals.regions)
 app.command("prices")(prices.prices)
+app.command("backtest")(backtest.backtest)
+app.command("regret")(regret.regret)
 app.command("refresh")(refresh.refresh)
 app.add_typer(ledger.app, name="ledger")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,8 +24,10 @@ from clients.cli.output import (
     whole,
 )
 from domain.admission import admit_check
+from domain.job import Segment
 from domain.placement import Decision, decide
 from workers.wiring import inputs_for, load_parts
+from workflows import narrate
 
 
 @command
@@ -51,6 +54,8 @@ async def explain(
         return
     placement = decision.placement
     out.print(f"[bold]{placement.reason}[/]", soft_wrap=True)
+    if len(placement.segments) > 1:
+        _print_chunks(placement.segments)
     table(
         f"{decision.considered} cells, {decision.feasible} within every wall; "
         + ", ".join(f"{wall.value} cut {count}" for wall, count in decision.cuts.items() if count),
@@ -81,6 +86,23 @@ async def explain(
         f" {grams(baseline.estimate.marginal_carbon_g) or 'unknown'} marginal,"
         f" {dollars(baseline.estimate.cost_usd)}",
         soft_wrap=True,
+    )
+
+
+def _print_chunks(segments: Sequence[Segment]) -> None:
+    table(
+        f"{len(segments)} chunks",
+        (number("chunk"), whole("region"), whole("capacity"), whole("start"), number("for")),
+        (
+            (
+                place,
+                segment.cell.region,
+                segment.cell.capacity_type.value,
+                moment(segment.cell.start),
+                narrate.duration(segment.duration_s),
+            )
+            for place, segment in enumerate(segments, start=1)
+        ),
     )
 
 

@@ -240,10 +240,13 @@ def _print_status(status: JobStatus) -> None:
             ("where", f"{cell.region} {cell.capacity_type.value}"),
             ("start", moment(cell.start)),
             ("latest safe start", moment(status.placement.latest_safe_start)),
-            ("promise", narrate.saving(status.placement)),
+            *([("promise", promise)] if (promise := narrate.saving(status)) else []),
             ("cost", dollars(status.placement.estimate.cost_usd)),
             ("why", status.placement.reason),
         ]
+        lines += [("chunk", line) for line in narrate.chunks(status)]
+        if done := narrate.work_done(status):
+            lines.append(("work done", done))
         if status.placement.at_risk:
             lines.append(("at risk", "even started at once, a slow run ends after the deadline"))
     attempts = f"{status.attempts} ({status.reclaims} reclaimed, {status.failures} failed)"

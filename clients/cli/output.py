@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, NoReturn, ParamSpec
 
@@ -42,25 +43,32 @@ def command(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Non
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with faults_told():
             asyncio.run(function(*args, **kwargs))
-        except (Unreachable, NoWorker, Unavailable) as error:
-            fail(str(error), EXIT_UNREACHABLE)
-        except InvalidFields as error:
-            for problem in error.problems[:-1]:
-                complain(str(problem))
-            fail(str(error.problems[-1]), EXIT_BAD_INPUT)
-        except LowtideError as error:
-            fail(str(error), EXIT_BAD_INPUT)
-        except RPCError as error:
-            asked_wrong = error.status is RPCStatusCode.INVALID_ARGUMENT
-            fail(f"Temporal: {error.message}", EXIT_BAD_INPUT if asked_wrong else EXIT_UNREACHABLE)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            fail(f"{error.filename}: {error.strerror}", EXIT_BAD_INPUT)
 
     return run
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """Turn what goes wrong inside into one line and an exit code; decorates sync commands too."""
+    try:
+        yield
+    except (Unreachable, NoWorker, Unavailable) as error:
+        fail(str(error), EXIT_UNREACHABLE)
+    except InvalidFields as error:
+        for problem in error.problems[:-1]:
+            complain(str(problem))
+        fail(str(error.problems[-1]), EXIT_BAD_INPUT)
+    except LowtideError as error:
+        fail(str(error), EXIT_BAD_INPUT)
+    except RPCError as error:
+        asked_wrong = error.status is RPCStatusCode.INVALID_ARGUMENT
+        fail(f"Temporal: {error.message}", EXIT_BAD_INPUT if asked_wrong else EXIT_UNREACHABLE)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", EXIT_BAD_INPUT)
 
 
 def complain(message: str) -> None:

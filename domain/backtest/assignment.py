@@ -5,9 +5,11 @@
                 in each place, at no tick more vCPUs held than there are
 
 Prices on the ticks of places make the jobs independent: the sum of each job's cheapest cell, less
-what all room is worth, is a lower bound whatever the prices (Lagrange). The linear program is
-solved over few cells; its duals are such prices, and cells that they make cheaper are added until
-there is none (column generation). An integer program over those cells gives a plan.
+what all room is worth, is a lower bound whatever the prices (Lagrange). They are raised by
+subgradient steps, then by a linear program over few cells: its duals are such prices too, and
+cells that they make cheaper are added until there is none (column generation). Its shares, rounded
+and improved, give a plan; an integer program over the cells that the gap between plan and bound
+leaves gives the best one.
 
 A job that finds no room runs as soon as it may, over room, at a penalty beyond all grams.
 """
@@ -21,17 +23,19 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
-from domain.backtest.feasible import Best, Cells, Feasible, Floats, Ints, Mask, Plan
+from domain.backtest.feasible import Best, Cells, Feasible, Plan
+from domain.backtest.filling import EXACT_VCPUS, Filled, Filling
+from domain.backtest.foresight import Floats, Ints, Mask
 
 REL_GAP = 1e-4
 """Of a plan to its bound, at which it counts as found."""
-TIME_LIMIT_S = 60.0
-"""Of one integer program; what it has found by then is taken, and its gap told."""
-MOST_CELLS = 60_000
-"""Of one integer program that proves its plan; with more, the gap is told."""
-ROUNDS = 60
+MANY_CELLS = 100_000
+"""Of a problem whose prices are first raised without linear programs."""
+MOST_CELLS = 40_000
+"""Of one linear program."""
+ROUNDS = 30
 """Of adding cells, at most."""
-STEPS, PATIENCE = 40, 3
+STEPS, PATIENCE = 60, 3
 """Of raising the bound without linear programs; and how many may fail before they get smaller."""
 
 _linprog: Any = linprog
@@ -39,9 +43,25 @@ _linprog: Any = linprog
 
 _OVER_ROOM = 100.0
 """What a run over room costs, in grams of the dirtiest cell chosen without limits."""
-_EXACT_VCPUS = 1e-6
+_ROUNDING = 1e-9
+"""Of sums, as a share."""
 _TIGHT = 1e-7
 """Share of its value below which a linear program is solved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What an assignment may take."""
+
+    cells: int
+    """Of its integer program: with more it is left out, and the gap told."""
+    time_limit_s: float
+    """Of its integer program: what that has found by then is taken."""
+    rel_gap: float
+    """Of its linear program's bound to its value."""
+
+
+THOROUGH, QUICK = Effort(10_000, 60.0, 1e-5), Effort(400, 3.0, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,71 +81,61 @@ class Assignment:
     @property
     def gap(self) -> float:
         """How far the value is above the bound, as a share of it; 0 where the plan is exact."""
-        return max(0.0, self.value - self.bound) / self.value if self.value else 0.0
+        gap = (self.value - self.bound) / self.value if self.value else 0.0
+        return gap if gap > _ROUNDING else 0.0
 
 
-def assign(feasible: Feasible, room: Floats, prices: Floats | None = None) -> Assignment:
+def assign(
+    feasible: Feasible,
+    room: Floats,
+    prices: Floats | None = None,
+    effort: Effort = THOROUGH,
+) -> Assignment:
     """The best assignment, as near as the limits above allow; its gap tells.
 
     Args:
         feasible: the jobs and their cells.
         room: (places, ticks): vCPUs that are free, as far as cells reach.
         prices: of an assignment much like this one, to begin with.
+        effort: that it may take.
     """
     problem = _Problem.of(feasible, room)
     if problem.unlimited is not None:
         return problem.unlimited
-    start = np.zeros_like(room) if prices is None else prices
-    filled = problem.fill(start)
-    cells = Cells.joined([filled.plan.cells, *(_cells_of(feasible.best(p)) for p in (None, start))])
-    cells, prices, bound = problem.relax(cells.once())
-    found = min(filled, problem.solve(cells), key=lambda item: item.value)
+    known = np.zeros_like(room) if prices is None else prices
+    if feasible.size > MANY_CELLS:
+        found, bound, prices = problem.ascend(known)
+    else:
+        found, bound, prices = problem.filling().fill(known), -np.inf, known
     if found.value - bound > REL_GAP * found.value:
-        # Whatever costs more than the gap above its job's least is in no better plan.
-        within = feasible.within(prices, problem.least(prices) + (found.value - bound))
-        if len(within.jobs) <= MOST_CELLS:
-            proven = problem.solve(within)
-            found = min(found, proven, key=lambda item: item.value)
-            bound = max(bound, min(proven.bound, found.value))
+        wished, bound, prices = problem.relax(found, bound, prices, effort.rel_gap)
+        rounded = problem.filling().fill(prices, wished)
+        rounded = problem.filling().adopt(rounded).improve()
+        found = min(found, rounded, key=lambda item: item.value)
+    slack = found.value - bound
+    if slack > REL_GAP * found.value:
+        # Whatever is further above its job's least than the gap is in no better plan.
+        near = feasible.within(prices, problem.least(prices) + slack)
+        if len(near.jobs) <= effort.cells:
+            found, proven = problem.solve(near, found, effort.time_limit_s)
+            bound = max(bound, min(proven, found.value))
     return Assignment(found.plan, found.over_room, found.value, bound, prices)
 
 
 def lower_bound(feasible: Feasible, room: Floats) -> Assignment:
     """A lower bound for more jobs than can be assigned well, with a plan that is good enough to
     show how far the bound may be off.
-
-    Prices rise where room is short and fall where it is not (Polyak's subgradient steps).
     """
     problem = _Problem.of(feasible, room)
     if problem.unlimited is not None:
         return problem.unlimited
-    prices = top = np.zeros_like(room)
-    filled, highest, pace, since = problem.fill(prices), -np.inf, 1.0, 0
-    for _ in range(STEPS):
-        best = feasible.best(prices)
-        found = problem.bound(best, prices)
-        since += 1
-        if found > highest:
-            highest, top, since = found, prices, 0
-        elif since == PATIENCE:
-            prices, pace, since = top, pace / 2, 0
-            continue
-        short = feasible.used(feasible.cheapest(best), room.shape[1]) - room
-        short[(prices == 0) & (short < 0)] = 0
-        size = float((short**2).sum())
-        if not size or filled.value - highest <= REL_GAP * filled.value:
-            break
-        prices = np.maximum(0.0, prices + pace * (filled.value - found) / size * short)
-    filled = min(filled, problem.fill(top), key=lambda item: item.value)
-    if filled.over_room.any():
-        # A run over room emits less than its penalty: only without limits is it bounded.
-        highest = float(feasible.best().values.min(axis=1).sum())
-    return Assignment(filled.plan, filled.over_room, filled.value, highest, top)
+    found, bound, prices = problem.ascend(np.zeros_like(room))
+    return Assignment(found.plan, found.over_room, found.value, bound, prices)
 
 
 def fits(held: Floats, room: Floats) -> bool:
     """Whether what is held, (places, ticks), stays within ``room``."""
-    return bool((held <= room + _EXACT_VCPUS).all())
+    return bool((held <= room + EXACT_VCPUS).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,22 +174,65 @@ class _Problem:
         least = np.minimum(best.values.min(axis=1), self.over_g)
         return float(least.sum()) - float((prices * self.room).sum())
 
-    def relax(self, cells: Cells) -> tuple[Cells, Floats, float]:
-        """The linear program over all cells: those that mattered, the prices, the bound."""
-        highest, top = -np.inf, np.zeros_like(self.room)
-        for _ in range(ROUNDS):
-            value, prices, worth = self._linear_program(cells)
+    def filling(self) -> Filling:
+        """With all room free."""
+        return Filling(self.feasible, self.room, self.over, self.over_g)
+
+    def ascend(self, prices: Floats) -> tuple[Filled, float, Floats]:
+        """A plan, the bound, and its prices: they rise where room is short and fall where it is
+        not (subgradient steps of Polyak's length).
+        """
+        filled = min(
+            (self.filling().fill(start) for start in (prices, np.zeros_like(prices))),
+            key=lambda item: item.value,
+        )
+        top, highest, pace, since = prices, -np.inf, 1.0, 0
+        for _ in range(STEPS):
             best = self.feasible.best(prices)
-            if (found := self.bound(best, prices)) > highest:
-                highest, top = found, prices
+            found, since = self.bound(best, prices), since + 1
+            if found > highest:
+                highest, top, since = found, prices, 0
+            elif since == PATIENCE:
+                prices, pace, since = top, pace / 2, 0
+                continue
+            short = self.feasible.used(self.feasible.cheapest(best), prices.shape[1]) - self.room
+            short[(prices == 0) & (short < 0)] = 0
+            size = float((short**2).sum())
+            if not size or filled.value - highest <= REL_GAP * filled.value:
+                break
+            prices = np.maximum(0.0, prices + pace * (filled.value - found) / size * short)
+        return min(filled, self.filling().fill(top), key=lambda item: item.value), highest, top
+
+    def relax(
+        self, filled: Filled, bound: float, prices: Floats, rel_gap: float
+    ) -> tuple[Cells, float, Floats]:
+        """The linear program over all cells: those it takes, wholly or in part, the most first;
+        its bound and its prices.
+        """
+        cells = Cells.joined(
+            [
+                _held(filled),
+                *(_cells_of(self.feasible.best(start)) for start in (None, prices)),
+            ]
+        ).once()
+        wished = _held(filled)
+        for _ in range(ROUNDS):
+            if len(cells.jobs) > MOST_CELLS:
+                break
+            value, shares, newest, worth = self._linear_program(cells)
+            taken = np.argsort(-shares, kind="stable")[: np.count_nonzero(shares > _TIGHT)]
+            wished = cells.some(taken)
+            best = self.feasible.best(newest)
+            if (found := self.bound(best, newest)) > bound:
+                bound, prices = found, newest
             job, place = (best.values < (worth - _TIGHT * np.abs(worth))[:, None]).nonzero()
-            if value - highest <= _TIGHT * value or not len(job):
+            if value - bound <= rel_gap * value or not len(job):
                 break
             cells = Cells.joined([cells, Cells(job, place, best.starts_s[job, place])]).once()
-        return cells, top, highest
+        return wished, bound, prices
 
-    def _linear_program(self, cells: Cells) -> tuple[float, Floats, Floats]:
-        """Value, prices (places, ticks), and what each job is worth."""
+    def _linear_program(self, cells: Cells) -> tuple[float, Floats, Floats, Floats]:
+        """Value, share of each cell, prices (places, ticks), and what each job is worth."""
         grams = np.concatenate((self.feasible.cells_g(cells), self.over_g))
         taken, rows = self._room_taken(cells)
         scale = float(self.over_g.max()) / _OVER_ROOM
@@ -189,15 +242,16 @@ class _Problem:
             b_ub=self.room.ravel()[rows],
             A_eq=self._one_each(cells),
             b_eq=np.ones(len(self.feasible)),
-            method="highs",
+            method="highs-ipm",
         )
         prices = np.zeros(self.room.size)
         prices[rows] = np.maximum(0.0, -np.asarray(found.ineqlin.marginals)) * scale
         worth = np.asarray(found.eqlin.marginals) * scale
-        return float(found.fun) * scale, prices.reshape(self.room.shape), worth
+        shares = np.asarray(found.x)[: len(cells.jobs)]
+        return float(found.fun) * scale, shares, prices.reshape(self.room.shape), worth
 
-    def solve(self, cells: Cells) -> Assignment:
-        """The integer program over some cells; the bound is that of these."""
+    def solve(self, cells: Cells, filled: Filled, time_limit_s: float) -> tuple[Filled, float]:
+        """The integer program over some cells: a plan no worse than ``filled``, and its bound."""
         grams = np.concatenate((self.feasible.cells_g(cells), self.over_g))
         taken, rows = self._room_taken(cells)
         scale = float(self.over_g.max()) / _OVER_ROOM
@@ -209,47 +263,20 @@ class _Problem:
                 LinearConstraint(self._one_each(cells), 1, 1),
                 LinearConstraint(taken, -np.inf, self.room.ravel()[rows]),
             ],
-            options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": REL_GAP / 10},
+            options={"time_limit": time_limit_s, "mip_rel_gap": REL_GAP / 10},
         )
+        bound = -np.inf if found.mip_dual_bound is None else float(found.mip_dual_bound) * scale
         if found.x is None:
-            return self.fill(np.zeros_like(self.room))
+            return filled, bound
         chosen = np.flatnonzero(np.asarray(found.x) > 1 / 2)
-        places, starts_s = self.over.places.copy(), self.over.starts_s.copy()
-        kept = chosen[chosen < len(cells.jobs)]
-        places[cells.jobs[kept]], starts_s[cells.jobs[kept]] = (
-            cells.places[kept],
-            cells.starts_s[kept],
-        )
+        kept = cells.some(chosen[chosen < len(cells.jobs)])
+        plan = Plan(self.over.places.copy(), self.over.starts_s.copy())
+        plan.places[kept.jobs], plan.starts_s[kept.jobs] = kept.places, kept.starts_s
         over_room = np.ones(len(self.feasible), dtype=np.bool_)
-        over_room[cells.jobs[kept]] = False
-        bound = float(found.mip_dual_bound or -np.inf) * scale
-        return self._assignment(Plan(places, starts_s), over_room, bound)
-
-    def fill(self, prices: Floats) -> Assignment:
-        """Each job in turn takes the cheapest cell that has room left."""
-        feasible, left = self.feasible, self.room + _EXACT_VCPUS
-        paid = np.concatenate((np.zeros((len(prices), 1)), prices.cumsum(axis=1)), axis=1)
-        places, starts_s = self.over.places.copy(), self.over.starts_s.copy()
-        over_room = np.zeros(len(feasible), dtype=np.bool_)
-        for job, vcpus in enumerate(feasible.vcpus):
-            own_s, cells = feasible.of_job(job)
-            firsts, ends = feasible.ticks(own_s, feasible.runtime_s[job])
-            begin, end = int(firsts[0]), int(ends[-1])
-            full = np.zeros((len(left), end - begin + 1), dtype=np.intp)
-            np.cumsum(left[:, begin:end] < vcpus, axis=1, out=full[:, 1:])
-            cells += vcpus * (paid[:, ends] - paid[:, firsts])
-            cells[full[:, ends - begin] > full[:, firsts - begin]] = np.inf
-            place, start = divmod(int(cells.argmin()), cells.shape[1])
-            if cells[place, start] < np.inf:
-                places[job], starts_s[job] = place, own_s[start]
-                left[place, firsts[start] : ends[start]] -= vcpus
-            else:
-                over_room[job] = True
-        return self._assignment(Plan(places, starts_s), over_room, -np.inf)
-
-    def _assignment(self, plan: Plan, over_room: Mask, bound: float) -> Assignment:
-        grams = np.where(over_room, self.over_g, self.feasible.cells_g(plan.cells))
-        return Assignment(plan, over_room, float(grams.sum()), bound, np.zeros_like(self.room))
+        over_room[kept.jobs] = False
+        own_g = np.where(over_room, self.over_g, self.feasible.cells_g(plan.cells))
+        solved = Filled(plan, over_room, float(own_g.sum()))
+        return min(filled, solved, key=lambda item: item.value), bound
 
     def _one_each(self, cells: Cells) -> csr_array:
         jobs = np.concatenate((cells.jobs, np.arange(len(self.feasible))))
@@ -277,3 +304,8 @@ class _Problem:
 def _cells_of(best: Best) -> Cells:
     job, place = (best.values < np.inf).nonzero()
     return Cells(job, place, best.starts_s[job, place])
+
+
+def _held(filled: Filled) -> Cells:
+    """The cells of a plan's runs that have room."""
+    return filled.plan.cells.some(~filled.over_room)

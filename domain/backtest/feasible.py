@@ -8,84 +8,30 @@ Times are seconds after ``origin``, a full hour (UTC); jobs, places and starts a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 
-from domain.admission import is_able, offered_types
+from domain.ability import is_able, offered_types
 from domain.backtest.case import Case
+from domain.backtest.foresight import EXACT_S, Floats, Foresight, Ints, Mask
 from domain.backtest.job import BacktestJob
 from domain.capacity import CapacityType
 from domain.energy import it_power_w
 from domain.errors import NoLegalRegion
-from domain.forecast import Signal
-from domain.room import HOUR_S, Place
-from domain.trace import Trace
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
-Mask = NDArray[np.bool_]
-
-EXACT_S = 5e-7
-"""Half a microsecond: datetimes are exact to one, sums of their differences as floats nearly."""
+from domain.room import Place
 
 CELLS_AT_ONCE = 1 << 18
 """In one array: few enough that they stay in the processor's cache."""
 
 TICK_S = 300.0
-"""Room is counted at these moments: what begins and ends between two of them holds none."""
+"""Room is counted at these moments, or where all starts lie on the grid, at its edges: what begins
+and ends between two of them holds none."""
 
 _SAME = 1e-12
 """Share below which two sums are the same but for rounding."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truth:
-    """One signal as it was in each place: cumulative, (gCO2eq/kWh) x seconds at the grid's edges.
-
-    A trace goes round at its end, as ``Trace.window`` does.
-    """
-
-    begin_s: float
-    step_s: float
-    cumulative: Floats
-    """(places, edges)."""
-
-    @classmethod
-    def of(cls, trace: Trace, zones: Sequence[str], origin: datetime, last_s: float) -> Truth:
-        """The truth of each place's zone, as far as ``last_s``."""
-        begin_s = (trace.start - origin).total_seconds()
-        count = max(trace.steps, int((last_s - begin_s) / trace.step_s) + 2)
-        cumulative = np.zeros((len(zones), count + 1))
-        for row, zone in enumerate(zones):
-            np.cumsum(trace.window(zone, 0, count) * trace.step_s, out=cumulative[row, 1:])
-        return cls(begin_s, trace.step_s, cumulative)
-
-    def g_per_kw(self, place: int | slice, begins_s: Floats, ends_s: Floats) -> Floats:
-        """Grams for each kW that is drawn from begin to end in one place, or in some, (places,
-        instants).
-        """
-        grams: Floats = (self._until(place, ends_s) - self._until(place, begins_s)) / HOUR_S
-        return grams
-
-    def _until(self, place: int | slice, instants_s: Floats) -> Floats:
-        at, row = (instants_s - self.begin_s) / self.step_s, self.cumulative[place]
-        left = at.astype(np.intp)
-        below = row.take(left, axis=-1)
-        until: Floats = below + (row.take(left + 1, axis=-1) - below) * (at - left)
-        return until
-
-    def edges_until(self, instants_s: Floats) -> Ints:
-        """How many edges lie at or before each instant."""
-        last = np.floor((instants_s - self.begin_s + EXACT_S) / self.step_s)
-        return last.astype(np.intp) + 1
-
-    def edge_s(self, numbers: Ints) -> Floats:
-        """Where edges lie; the grid's begin is number 0."""
-        return self.begin_s + self.step_s * numbers.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +52,10 @@ class Cells:
     places: Ints
     starts_s: Floats
 
+    def some(self, rows: Ints | Mask) -> Cells:
+        """Those of some rows."""
+        return Cells(self.jobs[rows], self.places[rows], self.starts_s[rows])
+
     @classmethod
     def joined(cls, parts: Sequence[Cells]) -> Cells:
         """All of several."""
@@ -115,11 +65,17 @@ class Cells:
             np.concatenate([part.starts_s for part in parts]),
         )
 
+    @property
+    def rows(self) -> list[tuple[int, int, float]]:
+        """Job, place and start of each."""
+        columns = self.jobs.tolist(), self.places.tolist(), self.starts_s.tolist()
+        return list(zip(*columns, strict=True))
+
     def once(self) -> Cells:
         """Each of them once."""
         micros = (self.starts_s * 1e6).round()
         _, kept = np.unique(np.stack((self.jobs, self.places, micros)), axis=1, return_index=True)
-        return Cells(self.jobs[kept], self.places[kept], self.starts_s[kept])
+        return self.some(kept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,10 +98,10 @@ class Feasible:
     """
 
     origin: datetime
-    steering: Signal
+    steering: Foresight
     places: tuple[Place, ...]
-    truths: Mapping[Signal, Truth]
     start_up_s: float
+    tick_s: float
     vcpus: Floats
     """(jobs,), as the other columns are."""
     submitted_s: Floats
@@ -193,16 +149,12 @@ class Feasible:
         at_once_s = np.where(allowed > 0, submitted_s[:, None], -np.inf)
         walls_s = np.where(late[:, None], at_once_s, walls_s)
         done_by_s = np.maximum(latest_s, submitted_s) + start_up_s + runtime_s
-        zones = {signal: _zones(case, places, signal) for signal in case.truth}
         return cls(
             origin=origin,
-            steering=policy.steering_signal,
+            steering=Foresight.of(truth, _zones(case, places), origin, done_by_s.max(initial=0.0)),
             places=places,
-            truths={
-                signal: Truth.of(trace, zones[signal], origin, done_by_s.max(initial=0.0))
-                for signal, trace in case.truth.items()
-            },
             start_up_s=start_up_s,
+            tick_s=_tick_s(case, origin),
             vcpus=vcpus,
             submitted_s=submitted_s,
             runtime_s=runtime_s,
@@ -225,7 +177,7 @@ class Feasible:
 
     def of_job(self, job: int) -> tuple[Floats, Floats]:
         """One job's (starts,) and grams (places, starts); infinity behind a wall."""
-        truth, first_s = self.truths[self.steering], self.first_s[job]
+        truth, first_s = self.steering, self.first_s[job]
         first, last = truth.edges_until(np.array([first_s, self.latest_s[job].max()]))
         starts_s = np.concatenate(([first_s], truth.edge_s(np.arange(first, last))))
         begins_s = starts_s + self.start_up_s
@@ -240,7 +192,11 @@ class Feasible:
         reserves, in whole hours and for the p95 run time, is never less: each of its plans fits.
         """
         ends_s = starts_s + (self.start_up_s + runtime_s)
-        return tick_from(starts_s), tick_from(ends_s)
+        return self.tick_from(starts_s), self.tick_from(ends_s)
+
+    def tick_from(self, instants_s: Floats | float) -> Ints:
+        """The first tick at or after each instant."""
+        return np.ceil((instants_s - EXACT_S) / self.tick_s).astype(np.intp)
 
     @property
     def last_tick(self) -> int:
@@ -302,9 +258,7 @@ class Feasible:
         for place in np.unique(cells.places):
             here = cells.places == place
             jobs, begin_s = cells.jobs[here], begins_s[here]
-            per_kw = self.truths[self.steering].g_per_kw(
-                int(place), begin_s, begin_s + self.runtime_s[jobs]
-            )
+            per_kw = self.steering.g_per_kw(int(place), begin_s, begin_s + self.runtime_s[jobs])
             grams[here] = self.kw[jobs, place] * per_kw
         return grams
 
@@ -340,17 +294,17 @@ class Feasible:
         last_s = np.maximum(self.latest_s[jobs].max(axis=1), self.first_s[jobs])[:, None]
         begins_s = np.minimum(starts_s, last_s) + self.start_up_s
         ends_s = begins_s + self.runtime_s[jobs, None]
-        return self.truths[self.steering].g_per_kw(place, begins_s, ends_s)
+        return self.steering.g_per_kw(place, begins_s, ends_s)
 
     def _starts_s(self, jobs: Ints, count: int) -> Floats:
         """(jobs, 1 + count): the first start and as many edges after it."""
-        truth = self.truths[self.steering]
+        truth = self.steering
         edges = truth.edges_until(self.first_s[jobs])[:, None] + np.arange(count)
         return np.concatenate((self.first_s[jobs, None], truth.edge_s(edges)), axis=1)
 
     def _edges_after_first(self) -> Ints:
         """(jobs,): edges after the first start, up to the last wall."""
-        edges_until = self.truths[self.steering].edges_until
+        edges_until = self.steering.edges_until
         latest_s = np.maximum(self.latest_s.max(axis=1), self.first_s)
         counts: Ints = edges_until(latest_s) - edges_until(self.first_s)
         return counts
@@ -367,12 +321,15 @@ class Feasible:
             end = begin
 
 
-def tick_from(instants_s: Floats | float) -> Ints:
-    """The first tick at or after each instant."""
-    return np.ceil((instants_s - EXACT_S) / TICK_S).astype(np.intp)
-
-
 _COLUMNS = (*("vcpus", "submitted_s", "runtime_s", "done_by_s", "latest_s", "kw", "usd_per_hour"),)
+
+
+def _tick_s(case: Case, origin: datetime) -> float:
+    """The grid's step, where no job of the case can start but at its edges."""
+    truth = case.truth[case.policy.steering_signal]
+    step = timedelta(seconds=truth.step_s)
+    begins = (truth.start, *(job.submitted for job in case.jobs))
+    return TICK_S if any((begin - origin) % step for begin in begins) else truth.step_s
 
 
 def _columns(job: BacktestJob, origin: datetime) -> tuple[float, float, float, float, float]:
@@ -393,7 +350,8 @@ def _places(case: Case) -> tuple[Place, ...]:
     )
 
 
-def _zones(case: Case, places: Sequence[Place], signal: Signal) -> list[str]:
+def _zones(case: Case, places: Sequence[Place]) -> list[str]:
+    signal = case.policy.steering_signal
     zones = [case.catalogue.get(region).zone(signal) for region, _ in places]
     return [zone for zone in zones if zone is not None]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from domain.backtest.job import BacktestJob
 from domain.backtest.stream import MOST_GIB, MOST_VCPUS, Frame
@@ -99,6 +99,14 @@ class Durations(_Frozen):
             raise ValueError("a min of at most max")
         return self
 
+    @property
+    def least(self) -> timedelta:
+        """Nothing below it is drawn."""
+        drawn = (
+            self.fixed or (self.uniform and self.uniform[0]) or min(self.choice or {timedelta(0)})
+        )
+        return max(self.min, timedelta(seconds=1) if self.lognormal else drawn)
+
     def draw_s(self, rng: np.random.Generator, count: int) -> Floats:
         """``count`` durations, whole seconds."""
         least_s, most_s = self.min.total_seconds(), self.max.total_seconds()
@@ -139,6 +147,13 @@ class Generated(_Frozen):
     home_region: Choice[str]
     """Of each residency class, those that it allows."""
     job_class: Choice[Name] = {"batch": 1.0}
+
+    @field_validator("runtime")
+    @classmethod
+    def _takes_time(cls, value: Durations) -> Durations:
+        if value.least < timedelta(seconds=1):
+            raise ValueError("durations of a second or more")
+        return value
 
     @model_validator(mode="after")
     def _of_one_number(self) -> Self:

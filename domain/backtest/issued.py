@@ -214,9 +214,12 @@ class _Columns:
 
 def _table(name: str, content: bytes) -> pa.Table:
     """The file's rows, each value of its type."""
-    header = next(csv.reader([text_of(name, content.partition(b"\n")[0])]), [])
+    first, _, rows = content.partition(b"\n")
+    header = next(csv.reader([text_of(name, first)]), [])
     if sorted(header) != sorted(COLUMNS):
         _refuse(f"{name}, line 1", shown(",".join(header)), f"the columns {','.join(COLUMNS)}")
+    if not rows.strip():
+        _refuse(name, "no row", "at least one issue")
     kinds = {"issued_at": _TIME, "zone": pa.string(), "time": _TIME, "g_per_kwh": pa.float64()}
     try:
         table = arrow_csv.read_csv(
@@ -230,8 +233,6 @@ def _table(name: str, content: bytes) -> pa.Table:
         _tell_first_fault(name, text_of(name, content))
         _refuse(name, "the file", f"{','.join(COLUMNS)} in each row ({error})")
     intensity = table["g_per_kwh"].to_numpy()
-    if table.num_rows == 0:
-        _refuse(name, "no row", "at least one issue")
     if not (np.isfinite(intensity) & (intensity >= 0)).all():
         _tell_first_fault(name, text_of(name, content))
     return table

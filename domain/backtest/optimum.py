@@ -2,8 +2,9 @@
 steering signal, for runs that nobody takes back, within the walls of placement.
 
 Without limits that bind it is found by enumeration. With limits it is an assignment, whose gap is
-told; a case that is too large for one gets a lower bound. Then ``carbon_g`` of the steering signal
-is the bound, all other figures are those of a plan that fits, and ``gap`` is between the two.
+told. Where that is wide, or the case too large for one, the result is a lower bound: ``carbon_g``
+of the steering signal is the bound, all other figures are those of a plan that fits, and ``gap``
+is between the two.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from domain.backtest.assignment import assign, fits, lower_bound
+from domain.backtest.assignment import Assignment, assign, fits, lower_bound
 from domain.backtest.case import Case, RuleName
-from domain.backtest.feasible import Feasible, Floats, Plan, tick_from
+from domain.backtest.feasible import Feasible, Plan
+from domain.backtest.foresight import Floats
 from domain.backtest.job import BacktestJob
 from domain.backtest.result import RuleResult
 from domain.backtest.slots import Cut, cut, room_of
@@ -29,8 +31,8 @@ Progress = Callable[[int], None]
 
 MOST_CELLS = 3_000_000
 """Of an assignment; a larger case gets a bound."""
-_EXACT = 1e-9
-"""A gap that is the rounding of sums."""
+WIDE_GAP = 0.01
+"""Of a plan to its bound, beyond which the bound is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +58,29 @@ def optimum(case: Case, clock: Clock | None = None, progress: Progress | None = 
     whole = [job for job in case.jobs if job.interruptible is None]
     feasible = Feasible.of(case, whole)
     room = limits(case, feasible.places, feasible.last_tick)
-    is_small = feasible.size <= MOST_CELLS
-    found = (assign if is_small else lower_bound)(feasible, room)
+    found = (assign if feasible.size <= MOST_CELLS else lower_bound)(feasible, room)
     chunked = _Chunked.of(case)
     result = result_of(case, runs_of(feasible, whole, found.plan) + chunked.runs)
-    is_plan = is_small or found.gap <= _EXACT
-    if not (is_plan and _fit_together(case, feasible, found.plan, chunked)):
-        bound_g = {case.policy.steering_signal: found.bound + chunked.grams}
+    if found.gap > WIDE_GAP or not (_fit_together(case, feasible, found.plan, chunked)):
+        bound_g = {case.policy.steering_signal: _bound_g(feasible, found) + chunked.grams}
         result = replace(result, carbon_g={**result.carbon_g, **bound_g}, is_bound=True)
     if progress:
         progress(len(case.jobs))
     return replace(
         result,
         over_room=int(np.count_nonzero(found.over_room)),
-        gap=found.gap if found.gap > _EXACT else None,
+        gap=found.gap or None,
         seconds=clock() - started_s if clock else 0.0,
     )
+
+
+def _bound_g(feasible: Feasible, found: Assignment) -> float:
+    """A run over room emits less than its penalty: where there are any, only the best cells of
+    all jobs bound the grams.
+    """
+    if found.over_room.any():
+        return float(feasible.best().values.min(axis=1).sum())
+    return found.bound
 
 
 def limits(case: Case, places: Sequence[Place], ticks: int) -> Floats:
@@ -93,7 +102,7 @@ def runs_of(feasible: Feasible, jobs: Sequence[BacktestJob], plan: Plan) -> list
 
 def result_of(case: Case, runs: Sequence[Run]) -> RuleResult:
     """What all runs of a case come to."""
-    log, ends = RunLog(), {}
+    log, ends = RunLog(case.start), {}
     for run in runs:
         log.add(run.place, run.job.vcpus, run.job.memory_gib, run.begin, run.end)
         ends[run.job.number] = run.end
@@ -160,6 +169,6 @@ def _fit_together(case: Case, feasible: Feasible, plan: Plan, chunked: _Chunked)
     """Whether the chunks fit beside the plan for all other jobs."""
     if not chunked.jobs:
         return True
-    ticks = 1 + max(feasible.last_tick, int(tick_from(chunked.feasible.done_by_s).max()))
+    ticks = 1 + max(feasible.last_tick, int(feasible.tick_from(chunked.feasible.done_by_s).max()))
     held = feasible.used(plan, ticks) + room_of(chunked.feasible, chunked.cuts, ticks)
     return fits(held, limits(case, feasible.places, ticks))

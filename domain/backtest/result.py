@@ -25,6 +25,7 @@ class RuleResult:
     """(jobs,): how much later than undisturbed at submission each job ended."""
     reclaims: int
     wasted_vcpu_hours: float
+    """Run beyond what the jobs needed: work that reclaims undid, and taking up checkpoints."""
     decisions: int
     seconds: float
     """Spent on simulating, of which nearly all on deciding; 0 where nothing was timed."""

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from domain.backtest.case import UNLIMITED_VCPUS, Case, ForecastModel, RuleName
 from domain.backtest.job import BacktestJob
+from domain.backtest.learning import Learning
 from domain.backtest.plan import Plan, Stretch
 from domain.capacity import CapacityType
 from domain.chunk_placement import plan_chunks
@@ -30,19 +31,25 @@ Narrow = Callable[[BacktestJob], str]
 
 
 class Worlds:
-    """What is the same for all that decide at one moment."""
+    """What is the same for all that decide at one moment, which come in order."""
 
-    def __init__(self, base: World, forecasts: ForecastModel) -> None:
-        """``base`` with what ``forecasts`` issues."""
+    def __init__(
+        self, base: World, forecasts: ForecastModel, learning: Learning | None = None
+    ) -> None:
+        """``base`` with what ``forecasts`` issues, and what ``learning`` makes of it."""
         self.policy = base.policy
         self._forecasts = forecasts
+        self._learning = learning
         self._newest = base
 
     def at(self, now: datetime) -> World:
-        """One object until something newer is issued: what is made for a world is kept by it."""
-        issued = self._forecasts.issue(now)
-        if self._newest.forecasts is not issued:
-            self._newest = replace(self._newest, forecasts=issued)
+        """One object until something newer is known: what is made for a world is kept by it."""
+        issued, regret = self._forecasts.issue(now), None
+        if self._learning is not None:
+            self._learning.see(issued, now)
+            regret = self._learning.regret(now)
+        if self._newest.forecasts is not issued or self._newest.regret is not regret:
+            self._newest = replace(self._newest, forecasts=issued, regret=regret)
         return self._newest
 
 
@@ -108,11 +115,12 @@ def rule_of(case: Case, name: RuleName) -> Rule:
 
 
 def _lowtide(case: Case) -> Rule:
-    return Rule(Worlds(_base(case), case.forecasts), cuts=True, looks=True)
+    return replace(_lowtide_once(case), looks=True)
 
 
 def _lowtide_once(case: Case) -> Rule:
-    return Rule(Worlds(_base(case), case.forecasts), cuts=True)
+    learning = Learning(case.truth, case.policy, case.catalogue)
+    return Rule(Worlds(_base(case), case.forecasts, learning), cuts=True)
 
 
 def _static_greenest(case: Case) -> Rule:
@@ -136,10 +144,14 @@ def _lowest_window(case: Case) -> Rule:
 def _run_at_once(case: Case) -> Rule:
     """At home, enabled or not, by the cheapest capacity type that is safe; without room limit."""
     regions = case.policy.regions
-    kinds = {kind for kind in CapacityType for item in regions.values() if item.limit(kind)}
-    homes = {job.home_region for job in case.jobs} - regions.keys()
+    kinds = {
+        region: {kind for kind in CapacityType if offered.limit(kind)}
+        for region, offered in regions.items()
+    }
+    anywhere = set().union(*kinds.values())
+    homes = {job.home_region for job in case.jobs}
     unlimited = {
-        region: _unlimited(kinds, regions.get(region)) for region in (*regions, *sorted(homes))
+        region: _unlimited(kinds.get(region, anywhere)) for region in sorted(homes | kinds.keys())
     }
     return Rule(
         Worlds(_peer(case, carbon=0, regions=unlimited), _AnnualMeans(case)),
@@ -149,17 +161,11 @@ def _run_at_once(case: Case) -> Rule:
     )
 
 
-def _unlimited(kinds: set[CapacityType], offered: RegionPolicy | None) -> RegionPolicy:
-    """The region's own capacity types and machines without limits; ``kinds`` where it is not
-    enabled.
-    """
-    if offered is not None:
-        kinds = {kind for kind in kinds if offered.limit(kind)}
+def _unlimited(kinds: set[CapacityType]) -> RegionPolicy:
     room = RoomLimit(vcpus=UNLIMITED_VCPUS)
     return RegionPolicy(
         spot=room if CapacityType.SPOT in kinds else None,
         on_demand=room if CapacityType.ON_DEMAND in kinds else None,
-        cpu_families=offered.cpu_families if offered else (),
     )
 
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -97,7 +96,6 @@ Room = Annotated[float, BeforeValidator(_room), Field(ge=0, le=UNLIMITED_VCPUS)]
 Price = Annotated[float, Field(ge=0)]
 Path = Annotated[str, Field(min_length=1)]
 ForecastName = Annotated[str, AfterValidator(_forecast)]
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 
 class Period(_Frozen):

@@ -99,7 +99,7 @@ class Simulation:
         self._room = SimulatedRoom(rule.policy, case.start)
         self._seen: SeenRoom = self._room if rule.room_counts else RoomView()
         self._luck = Luck(case.seed, len(case.jobs))
-        self.runs = RunLog()
+        self.runs = RunLog(case.start)
         self._events: list[tuple[datetime, int, _Step, _Live]] = []
         self._pushed = 0
         self._delays_s = np.zeros(len(case.jobs))

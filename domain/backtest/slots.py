@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.backtest.feasible import EXACT_S, Feasible, Floats, Ints, tick_from
+from domain.backtest.feasible import Feasible
+from domain.backtest.foresight import EXACT_S, Floats, Ints
 from domain.chunks import Slots, Work, cheapest
 from domain.manifest import Interruptible
 
@@ -131,14 +132,14 @@ def _regions(feasible: Feasible, job: int) -> Ints:
 
 def _edges_s(feasible: Feasible, job: int, begin_s: float) -> Floats:
     """What parts the steps in which work may be done."""
-    truth, end_s = feasible.truths[feasible.steering], float(feasible.done_by_s[job])
+    truth, end_s = feasible.steering, float(feasible.done_by_s[job])
     first, last = truth.edges_until(np.array([begin_s, end_s - 2 * EXACT_S]))
     return np.concatenate(([begin_s], truth.edge_s(np.arange(first, last)), [end_s]))
 
 
 def _grams(feasible: Feasible, job: int, edges_s: Floats) -> Floats:
     """(places, steps): of working all through a step."""
-    truth = feasible.truths[feasible.steering]
+    truth = feasible.steering
     per_kw = truth.g_per_kw(slice(None), edges_s[:-1], edges_s[1:])
     grams: Floats = feasible.kw[job, :, None] * per_kw
     return grams
@@ -150,7 +151,7 @@ def room_of(feasible: Feasible, cuts: Sequence[Cut], ticks: int) -> Floats:
     for vcpus, item in zip(feasible.vcpus, cuts, strict=True):
         for stretch in item.stretches:
             begin_s = stretch.begin_s - feasible.start_up_s
-            held[stretch.place, tick_from(begin_s)] += vcpus
-            held[stretch.place, tick_from(stretch.end_s)] -= vcpus
+            held[stretch.place, feasible.tick_from(begin_s)] += vcpus
+            held[stretch.place, feasible.tick_from(stretch.end_s)] -= vcpus
     used: Floats = held.cumsum(axis=1)[:, :-1]
     return used

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from domain.backtest.job import BacktestJob
 from domain.errors import InvalidScenario, Problem, near
-from domain.manifest import LAST_YEAR, LONGEST_RUN, Interruptible
+from domain.manifest import LAST_YEAR, LONGEST_RUN, Interruptible, Name
 from domain.problems import shown
 from domain.trace import text_of
 
@@ -35,6 +37,8 @@ OPTIONAL = (
 
 MOST_VCPUS, MOST_GIB = 100_000, 1_000_000
 """As manifests have it."""
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 Value = TypeVar("Value")
 
@@ -96,6 +100,7 @@ class _Row:
         self._frame = frame
         self._header = header
         self._at = {column: place for place, column in enumerate(header)}
+        self._classes: set[str] = set()
         self._chunked: dict[tuple[str, ...], Interruptible] = {}
         self._line = 1
         self._cells: list[str] = []
@@ -119,7 +124,7 @@ class _Row:
             deadline=self._deadline(submitted),
             residency=residency,
             home_region=self._one_of("home_region", self._frame.legal[residency]),
-            job_class=self._optional("job_class") or "batch",
+            job_class=self._job_class(),
             interruptible=self._interruptible() or self._frame.interruptible,
         )
 
@@ -165,6 +170,15 @@ class _Row:
         if value not in allowed:
             self._bad(column, f"one of {', '.join(sorted(allowed))}{near(value, allowed)}")
         return value
+
+    def _job_class(self) -> str:
+        name = self._optional("job_class") or "batch"
+        if name not in self._classes:
+            try:
+                self._classes.add(_NAME.validate_python(name))
+            except ValidationError as error:
+                self._bad("job_class", error.errors()[0]["msg"].removeprefix("Value error, "))
+        return name
 
     def _interruptible(self) -> Interruptible | None:
         """What the row says of chunks. Rows that say the same share one object."""

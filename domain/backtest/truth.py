@@ -21,14 +21,15 @@ from domain.room import HOUR_S, Place
 from domain.trace import Trace
 
 DAY_S = 24 * HOUR_S
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RunLog:
     """Runs as they were: where, how large, from when to when. Columns, for there are many."""
 
-    def __init__(self) -> None:
-        """No runs yet."""
+    def __init__(self, near: datetime) -> None:
+        """No runs yet; ``near`` them, that their times be exact."""
+        self.origin = near.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        """A midnight, from which times count."""
         self._columns: dict[Place, array[float]] = {}
 
     def add(
@@ -38,7 +39,7 @@ class RunLog:
         column = self._columns.get(place)
         if column is None:
             column = self._columns[place] = array("d")
-        times_s = (begin - _EPOCH).total_seconds(), (end - _EPOCH).total_seconds()
+        times_s = (begin - self.origin).total_seconds(), (end - self.origin).total_seconds()
         column.extend((vcpus, memory_gib, *times_s))
 
     def by_place(self) -> dict[Place, Runs]:
@@ -56,7 +57,7 @@ class Runs:
     vcpus: Floats
     memory_gib: Floats
     begins_s: Floats
-    """Since the Unix epoch."""
+    """Since the log's origin, a midnight (UTC)."""
     ends_s: Floats
 
     @property
@@ -83,7 +84,7 @@ def usage(case: Case, log: RunLog) -> Usage:
         MissingPrice: a place without one.
         KeyError: a place in a zone without a trace.
     """
-    curves = {signal: _Cumulative(trace) for signal, trace in case.truth.items()}
+    curves = {signal: _Cumulative(trace, log.origin) for signal, trace in case.truth.items()}
     carbon_g, cost_usd = dict.fromkeys(case.truth, 0.0), 0.0
     vcpu_hours: dict[str, Floats] = {}
     for place, runs in log.by_place().items():
@@ -133,8 +134,8 @@ def _until_hour(instants_s: Floats, hour: int) -> Floats:
 class _Cumulative:
     """A trace's integral from its start, in (gCO2eq/kWh) x seconds."""
 
-    def __init__(self, trace: Trace) -> None:
-        self._start_s = (trace.start - _EPOCH).total_seconds()
+    def __init__(self, trace: Trace, origin: datetime) -> None:
+        self._start_s = (trace.start - origin).total_seconds()
         self._edges_s = trace.step_s * np.arange(trace.steps + 1)
         self._sums = {
             zone: np.concatenate(([0.0], np.cumsum(series * trace.step_s)))

@@ -14,7 +14,7 @@ from activities.stores.sqlite import SqliteStore
 from domain.capacity import CapacityType
 from domain.decision import DecisionInputs
 from domain.forecast import Observation, Signal
-from domain.job import Cell, DecisionReason, Outcome, RunReport, RunState
+from domain.job import Cell, DecisionReason, Outcome, RunReport, RunState, Saving
 from domain.ledger import Draft, EventKind
 from domain.messages import AttemptRecord, SettlementReport
 from domain.ports import Commit, Documents, SignalStore
@@ -46,11 +46,12 @@ def ran(
     outcome: Outcome = Outcome.SUCCEEDED,
     capacity_type: CapacityType = CapacityType.ON_DEMAND,
     reclaimed_after: Sequence[float] = (),
+    saving: Saving | None = None,
 ) -> str:
     """A job that was planned at NOW and ran from NOW + 3 h, after runs that were taken back."""
     job, start = inputs.manifest.workflow_id, NOW + 3 * HOUR
     store.admit(job, inputs.manifest.canonical(), "e1", rerun=False)
-    record_decision(store, inputs, 1, DecisionReason.PLAN)
+    record_decision(store, inputs, 1, DecisionReason.PLAN, saving)
     runs = [
         *((RunState.RECLAIMED, hours) for hours in reclaimed_after),
         (RunState(outcome.value.lower()), hours),

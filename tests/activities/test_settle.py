@@ -89,7 +89,7 @@ async def test_room_of_lost_owners_is_given_back(store: SqliteStore) -> None:
     hour = hour_of(NOW)
     store.admit(job, inputs.manifest.canonical(), "e1", rerun=False)
     claim = RoomClaim(HOME, CapacityType.SPOT, range(hour, hour + 1), 4, 0, 10, 0, LATER)
-    store.commit(Commit(job, 1, (Draft(EventKind.OVERRIDE, NOW, {}),), claim=claim))
+    store.commit(Commit(job, 1, (Draft(EventKind.OVERRIDE, NOW, {}),), claims=(claim,)))
     assert (await settle(store, LATER - HOUR)).room_given_back == 0
     assert (await settle(store, LATER + HOUR)).room_given_back == 1
     assert store.view(range(hour, hour + 1), excluding_job="").reserved == {}

@@ -21,7 +21,8 @@ from tests.clients.site import SOON, Site, wait_for
 
 COMMANDS = (
     *("dev", "demo", "worker", "submit", "list", "show", "explain", "run-now", "cancel"),
-    *("change-deadline", "signals", "regions", "prices", "refresh", "ledger"),
+    *("change-deadline", "signals", "regions", "prices", "backtest", "regret", "refresh"),
+    "ledger",
 )
 LEDGER_COMMANDS = ("show", "verify", "export")
 

@@ -58,9 +58,9 @@ def draft(kind: EventKind = EventKind.DECISION) -> Draft:
     return Draft(kind, NOW, {})
 
 
-def take(store: LedgerWithRoom, job: str, wanted: RoomClaim, seq: int = 1) -> None:
+def take(store: LedgerWithRoom, job: str, *wanted: RoomClaim) -> None:
     store.admit(job, job.encode(), "e1", rerun=False)
-    store.commit(Commit(job, seq, (draft(),), claim=wanted))
+    store.commit(Commit(job, 1, (draft(),), claims=wanted))
 
 
 def view(store: Room, hours: range = ALL_HOURS, *, excluding: str = "") -> RoomView:
@@ -125,7 +125,7 @@ class RoomContract:
                     "c",
                     1,
                     (draft(),),
-                    claim=claim(0.1, hours=range(HOUR, HOUR + 3)),
+                    claims=(claim(0.1, hours=range(HOUR, HOUR + 3)),),
                     outcome=Outcome.FAILED,
                 )
             )
@@ -170,7 +170,9 @@ class RoomContract:
     def test_a_new_claim_replaces_the_old(self, store: LedgerWithRoom) -> None:
         """Old room is released first, so that a job may move within room that it fills."""
         take(store, "a", claim(10))
-        store.commit(Commit("a", 2, (draft(),), claim=claim(10, hours=range(HOUR + 1, HOUR + 2))))
+        store.commit(
+            Commit("a", 2, (draft(),), claims=(claim(10, hours=range(HOUR + 1, HOUR + 2)),))
+        )
         assert spot({HOUR + 1: Reserved(10.0, 0)}) == view(store)
 
     def test_a_refused_move_keeps_the_old_room(self, store: LedgerWithRoom) -> None:
@@ -180,9 +182,56 @@ class RoomContract:
         before = view(store)
         with pytest.raises(RoomTaken):
             store.commit(
-                Commit("a", 2, (draft(),), claim=claim(6, hours=range(HOUR + 4, HOUR + 7)))
+                Commit("a", 2, (draft(),), claims=(claim(6, hours=range(HOUR + 4, HOUR + 7)),))
             )
         assert before == view(store)
+
+    def test_a_plan_takes_room_for_each_of_its_stretches(self, store: LedgerWithRoom) -> None:
+        """In several places and hours at once; a job's view leaves all of it out."""
+        later, elsewhere = range(HOUR + 4, HOUR + 6), "gcp:europe-west9"
+        take(store, "a", claim(4), claim(4, hours=later), claim(2, hours=later, region=elsewhere))
+        taken = dict.fromkeys((HOUR, HOUR + 1, *later), Reserved(4.0, 0))
+        assert {
+            (REGION, CapacityType.SPOT): taken,
+            (elsewhere, CapacityType.SPOT): dict.fromkeys(later, Reserved(2.0, 0)),
+        } == view(store).reserved
+        assert RoomView() == view(store, excluding="a")
+
+    def test_stretches_that_meet_add_up(self, store: LedgerWithRoom) -> None:
+        """In the hour that two share, within the limit of the place."""
+        both = claim(4), claim(4, hours=range(HOUR + 1, HOUR + 3))
+        take(store, "a", *both)
+        assert Reserved(8.0, 0) == view(store).reserved[REGION, CapacityType.SPOT][HOUR + 1]
+        assert RoomView() == view(store, excluding="a")
+        with pytest.raises(RoomTaken):
+            take(store, "b", claim(6), claim(6, hours=range(HOUR + 1, HOUR + 3)))
+
+    def test_one_stretch_that_does_not_fit_refuses_all(self, store: LedgerWithRoom) -> None:
+        """Neither those before it nor those after it are taken, and the old ones stay."""
+        take(store, "a", claim(4), claim(4, hours=range(HOUR + 8, HOUR + 9)))
+        take(store, "b", claim(7, hours=range(HOUR + 5, HOUR + 6)))
+        before = view(store)
+        wanted = [claim(4, hours=range(HOUR + n, HOUR + n + 1)) for n in (3, 5, 7)]
+        with pytest.raises(RoomTaken):
+            store.commit(Commit("a", 2, (draft(),), claims=tuple(wanted)))
+        assert before == view(store)
+
+    def test_new_stretches_replace_all_the_old(self, store: LedgerWithRoom) -> None:
+        """A plan made again may need fewer, and may keep full hours that it held; none is left."""
+        take(store, "a", claim(10), claim(10, hours=range(HOUR + 4, HOUR + 6)))
+        store.commit(
+            Commit("a", 2, (draft(),), claims=(claim(10, hours=range(HOUR + 5, HOUR + 7)),))
+        )
+        expected = dict.fromkeys((HOUR + 5, HOUR + 6), Reserved(10.0, 0))
+        assert spot(expected) == view(store)
+        store.commit(Commit("a", 3, (draft(EventKind.COMPLETION),), release_room=True))
+        assert RoomView() == view(store)
+
+    def test_stretches_of_a_lost_owner_are_given_back_together(self, store: LedgerWithRoom) -> None:
+        """And their job is counted once."""
+        take(store, "a", claim(4), claim(4, hours=range(HOUR + 4, HOUR + 6)))
+        assert store.release_expired(NOW + timedelta(days=2)) == 1
+        assert RoomView() == view(store)
 
     def test_a_retried_commit_takes_room_once(self, store: LedgerWithRoom) -> None:
         """A retry finds its events, and the room as the first try left it."""
@@ -231,7 +280,7 @@ class RoomContract:
 
         def race(name: str) -> bool:
             try:
-                store.commit(Commit(name, 1, (draft(),), claim=claim(3)))
+                store.commit(Commit(name, 1, (draft(),), claims=(claim(3),)))
             except RoomTaken:
                 return False
             return True

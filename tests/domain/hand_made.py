@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from domain.capacity import CapacityType
 from domain.decision import DecisionInputs, World
 from domain.forecast import Forecast, Signal
-from domain.manifest import JobManifest
+from domain.manifest import Interruptible, JobManifest
 from domain.policy import RegionPolicy, ResidencyClass, RoomLimit, Weights
 from domain.prices import ComputePrice
 from domain.room import RoomView
@@ -72,3 +72,15 @@ def job(world: World, runtime: timedelta, deadline: datetime, **fields) -> Decis
         }
     )
     return DecisionInputs(manifest, world, RoomView(), NOW, deadline)
+
+
+def in_chunks(*, least: timedelta = HOUR, resume: timedelta = timedelta(0), portable: bool = False):
+    return Interruptible(
+        min_chunk=least, checkpoint=True, resume_overhead=resume, portable_checkpoint=portable
+    )
+
+
+def interruptible(
+    seen: World, runtime: timedelta, deadline: datetime, cut: Interruptible | None = None, **fields
+) -> DecisionInputs:
+    return job(seen, runtime, deadline, interruptible=cut or in_chunks(), **fields)

@@ -18,6 +18,7 @@ from domain.job import (
     Estimate,
     Outcome,
     Placement,
+    Saving,
     Segment,
     SignalBasis,
 )
@@ -120,8 +121,15 @@ def make_inputs(name: str = "nightly", world: World | None = None) -> DecisionIn
     )
 
 
-def record_decision(store: Ledger, inputs: DecisionInputs, seq: int, reason: DecisionReason):
-    data, blobs = decision_data(inputs, stub_decide(inputs), reason)
+def record_decision(
+    store: Ledger,
+    inputs: DecisionInputs,
+    seq: int,
+    reason: DecisionReason,
+    saving: Saving | None = None,
+):
+    placement = stub_decide(inputs).model_copy(update={"saving": saving})
+    data, blobs = decision_data(inputs, placement, reason)
     draft = Draft(EventKind.DECISION, inputs.now, data)
     store.commit(Commit(inputs.manifest.workflow_id, seq, (draft,), blobs))
 

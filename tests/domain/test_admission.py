@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from domain.admission import admit_check, is_able, offered_types
+from domain.ability import is_able, offered_types
+from domain.admission import admit_check
 from domain.capacity import CapacityType
 from domain.decision import World
 from domain.errors import DeadlinePassed, InvalidInput, NoLegalRegion

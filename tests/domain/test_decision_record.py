@@ -17,6 +17,7 @@ from domain.decision_record import Blobs, decision_data, inputs_of, placement_of
 from domain.errors import MissingBlob
 from domain.forecast import Forecast, Signal
 from domain.job import Cell, Counterfactual, DecisionReason, Estimate
+from domain.regret import BUCKETS, Regret
 from domain.room import Reserved, RoomView
 from tests.domain.recorded import HOME, make_inputs, make_world, recorded_manifest, stub_decide
 
@@ -68,11 +69,22 @@ MANIFESTS = st.builds(
     retries=st.integers(0, 3),
     environment=st.dictionaries(st.sampled_from("AB"), st.just("ü")),
 )
+REGRETS = st.builds(
+    Regret,
+    survival=st.dictionaries(
+        st.tuples(st.sampled_from(Signal), st.sampled_from(["DE", "FR"])),
+        st.lists(st.floats(0, 1), min_size=BUCKETS, max_size=BUCKETS).map(tuple),
+    ),
+    static_rule=st.frozensets(st.tuples(st.sampled_from(Signal), st.sampled_from(["eu", "ü"]))),
+)
+WORLDS = st.builds(
+    make_world, FORECASTS, FORECASTS, time_scale=st.sampled_from([1.0, 1800.0, 1 / 3])
+)
 INPUTS = st.builds(
     DecisionInputs,
     manifest=MANIFESTS,
     world=st.builds(
-        make_world, FORECASTS, FORECASTS, time_scale=st.sampled_from([1.0, 1800.0, 1 / 3])
+        lambda world, regret: replace(world, regret=regret), WORLDS, st.none() | REGRETS
     ),
     room=ROOMS,
     now=INSTANTS,
@@ -125,9 +137,22 @@ def test_every_input_is_named_by_the_hash_of_its_content() -> None:
     assert 6 + len(world.forecasts) == len(blobs)
 
 
+def test_learned_regret_is_an_input_by_content() -> None:
+    """Named where something was learned, and not where nothing was, as in every older event."""
+    learned = Regret({(Signal.AVERAGE, "DE"): (0.5,) * BUCKETS})
+    inputs = make_inputs("a", replace(make_world(), regret=learned))
+    data, blobs = decision_data(inputs, stub_decide(inputs), DecisionReason.PLAN)
+    assert learned.sha256 == data["inputs"]["regret"]
+    assert learned.canonical() == blobs[learned.sha256]
+    plain = make_inputs("a")
+    data, blobs = decision_data(plain, stub_decide(plain), DecisionReason.PLAN)
+    assert "regret" not in data["inputs"]
+    assert inputs_of(stored(data), among(blobs)).world.regret is None
+
+
 def test_each_missing_blob_is_named() -> None:
     """Whichever input is gone, the error says which."""
-    inputs = make_inputs()
+    inputs = make_inputs("a", replace(make_world(), regret=Regret()))
     data, blobs = decision_data(inputs, stub_decide(inputs), DecisionReason.PLAN)
     for sha256 in blobs:
         left = {key: content for key, content in blobs.items() if key != sha256}

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.capacity import CapacityType
-from domain.room import Reserved, RoomView, hour_of, hour_start, hours_touched
+from domain.room import Reserved, RoomView, hour_of, hour_start, hours_touched, stretches
 
 TWO = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -57,3 +58,11 @@ def test_a_view_is_its_canonical_form() -> None:
     assert turned.canonical() == VIEW.canonical()
     assert RoomView.from_json(VIEW.as_json()) == VIEW
     assert VIEW.sha256 == "44e77bddafd0988f0afdbb2c09177f8d81fab29df1c0f3e11f83985bb73b284b"
+
+
+@given(st.sets(st.integers(0, 30)))
+def test_stretches_are_the_same_hours_in_few_pieces(hours: set[int]) -> None:
+    """In order, and none touches the next."""
+    found = stretches(hours)
+    assert [hour for stretch in found for hour in stretch] == sorted(hours)
+    assert all(one.stop < other.start for one, other in pairwise(found))

@@ -108,6 +108,7 @@ def attempt(
     hours: float = 1,
     ends: RunState = RunState.SUCCEEDED,
     number: int = 1,
+    exit_code: int | None = None,
 ) -> AttemptRecord:
     begin = START + start * HOUR
     return AttemptRecord(
@@ -121,6 +122,7 @@ def attempt(
             state=ends,
             started_at=begin,
             ended_at=begin + hours * HOUR,
+            exit_code=exit_code,
         ),
     )
 

@@ -20,7 +20,7 @@ from domain.placement import decide
 from domain.ports import Commit
 from domain.room import Reserved, RoomView, hour_of
 from domain.verify import verify_ledger
-from tests.domain.recorded import HOME, NOW, make_inputs, make_world, shipped
+from tests.domain.recorded import HOME, NOW, make_inputs, make_world, recorded_manifest, shipped
 
 GPU_HOME = {(HOME, CapacityType.SPOT): {hour_of(NOW): Reserved(0.1, 1)}}
 
@@ -59,6 +59,13 @@ def grid(time_scale: float = 1.0, age: timedelta = timedelta(0)) -> World:
 def cases() -> dict[str, DecisionInputs]:
     first = make_inputs("first", grid())
     placed = place(first)
+    fields = {
+        "runtime": "6h",
+        "p95_runtime": "7h",
+        "max_runtime": "9h",
+        "interruptible": {"min_chunk": "30m", "checkpoint": True, "resume_overhead": "3m"},
+    }
+    chunked = replace(first, manifest=recorded_manifest("chunked", **fields))
     return {
         "first": first,
         "look": replace(
@@ -72,6 +79,13 @@ def cases() -> dict[str, DecisionInputs]:
         "room": replace(first, room=RoomView(GPU_HOME)),
         "late": replace(first, deadline=NOW + timedelta(minutes=30)),
         "compressed": make_inputs("compressed", grid(time_scale=1800.0)),
+        "chunks": chunked,
+        "resumed": replace(
+            chunked,
+            now=NOW + timedelta(minutes=7, microseconds=3),
+            work_done=timedelta(hours=2),
+            checkpoint_region=HOME,
+        ),
         "stale": make_inputs("stale", grid(age=timedelta(days=1))),
     }
 
@@ -85,6 +99,7 @@ def test_decisions_of_the_real_engine_are_taken_again(store: SqliteStore) -> Non
         job = f"job-{seq}"
         store.admit(job, inputs.manifest.canonical(), "e1", rerun=False)
         store.commit(Commit(job, 1, (Draft(EventKind.DECISION, inputs.now, data),), blobs))
+    assert all(len(placements[name].segments) > 1 for name in ("chunks", "resumed"))
     assert placements["late"].fallbacks[:1] == (Fallback.RUN_NOW,)
     report = verify_ledger(store, place)
     assert report.faults == ()

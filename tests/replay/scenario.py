@@ -31,6 +31,13 @@ RECLAIMED_SOON = Act(ends=RunState.RECLAIMED, after=timedelta(seconds=2))
 BLOCKED = Act(queued=timedelta(days=9), blocked=Blocked.MISCONFIGURED)
 FAILED = Act(ends=RunState.FAILED, exit_code=3, queued=QUEUED)
 LONG = Act(after=timedelta(hours=3), queued=QUEUED)
+KEEPS = Act(after=timedelta(hours=3), queued=QUEUED, stopped_with=143)
+KEPT = Act(ends=RunState.RECLAIMED, after=timedelta(minutes=20), queued=QUEUED, exit_code=143)
+
+CHUNKED: dict[str, Any] = {
+    "runtime": "100m",
+    "interruptible": {"checkpoint": True, "min_chunk": "30m", "resume_overhead": "5m"},
+}
 
 SUGGESTED_AT = 30
 """Events after which a scenario's server suggests to continue as new."""
@@ -69,6 +76,15 @@ async def deferring(stage: Stage, hours: float = 8, **fields: Any) -> Execution:
     """A job that waits for a clean hour in Paris."""
     stage.grid.set(ZONES[PARIS], dip(stage.at(hours), low=10))
     job = await stage.submit(stage.manifest(**fields))
+    await stage.until(job, Phase.DEFERRED)
+    return job
+
+
+async def chunked(stage: Stage) -> Execution:
+    """A job that waits for two clean hours in Paris, hours apart."""
+    clean = stage.at(4), stage.at(9)
+    stage.grid.set(ZONES[PARIS], lambda hour: 10.0 if hour in clean else 500.0)
+    job = await stage.submit(stage.manifest(**CHUNKED))
     await stage.until(job, Phase.DEFERRED)
     return job
 

@@ -19,11 +19,14 @@ from domain.steps import Queue
 from tests.replay.scenario import (
     BLOCKED,
     FAILED,
+    KEEPS,
+    KEPT,
     LONG,
     RECLAIMED,
     SCENARIOS,
     SUCCEEDED,
     Execution,
+    chunked,
     continued,
     deferring,
     ended,
@@ -251,6 +254,31 @@ async def run_lost(stage: Stage) -> list[Execution]:
     await stage.until(job, Phase.QUEUED)
     stage.compute.submitted_at.clear()
     return await ended(job)
+
+
+# ── in chunks ────────────────────────────────────────────────────────────────────────────────
+
+
+@scenario()
+async def cut_and_resumed(stage: Stage) -> list[Execution]:
+    """Stopped at the end of its first clean hour, and ended in the second."""
+    stage.compute.acts = (KEEPS, SUCCEEDED)
+    return await ended(await chunked(stage))
+
+
+@scenario()
+async def chunk_without_news(stage: Stage) -> list[Execution]:
+    """A safety poll finds that it runs on when its chunk is over."""
+    stage.compute.acts = (KEEPS, SUCCEEDED)
+    stage.compute.news_is_lost = True
+    return await ended(await chunked(stage))
+
+
+@scenario()
+async def chunk_reclaimed(stage: Stage) -> list[Execution]:
+    """Resumed from what it kept."""
+    stage.compute.acts = (KEPT, SUCCEEDED)
+    return await ended(await chunked(stage))
 
 
 # ── a second execution ───────────────────────────────────────────────────────────────────────

@@ -36,6 +36,7 @@ from temporalio.worker import Worker
 from activities.prices.refresh import PriceRefresh
 from activities.prices.static import StaticPrices
 from activities.refresh import Signals
+from activities.regret import StoredRegret
 from activities.stores.sqlite import SqliteStore
 from clients.scheduler import Client as SdkClient
 from clients.scheduler import JobHandle
@@ -167,7 +168,10 @@ def _parts(
         price_refresh=PriceRefresh((), prices.prices(datetime.now(UTC)), store, ()),
         documents=store,
         compute=compute,
-        world=RefreshedWorld(grid, store, prices, policy, catalogue(), METHODOLOGY, 1.0),
+        world=RefreshedWorld(
+            *(grid, store, prices, StoredRegret(store)),
+            *(policy, catalogue(), METHODOLOGY, 1.0),
+        ),
         close=_nothing_to_close,
     )
 

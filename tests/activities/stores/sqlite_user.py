@@ -31,7 +31,7 @@ def chain(store: SqliteStore, job: str) -> None:
         content = blob_of(job, seq)
         sha256 = hashlib.sha256(content).hexdigest()
         moved = claim(seq % 7 + 1, hours=range(HOUR + seq % 5, HOUR + seq % 5 + 3))
-        store.commit(Commit(job, seq, (draft(),), {sha256: content}, moved))
+        store.commit(Commit(job, seq, (draft(),), {sha256: content}, (moved,)))
         print(seq, flush=True)  # noqa: T201 - read by the test
 
 
@@ -42,7 +42,7 @@ def race(store: SqliteStore, prefix: str, count: int, limit: int = RACE_LIMIT) -
         job = f"{prefix}-{n}"
         store.admit(job, job.encode(), "e1", rerun=False)
         try:
-            store.commit(Commit(job, 1, (draft(),), claim=claim(1, limit_vcpus=limit)))
+            store.commit(Commit(job, 1, (draft(),), claims=(claim(1, limit_vcpus=limit),)))
         except RoomTaken:
             continue
         took += 1

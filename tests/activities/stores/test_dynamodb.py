@@ -124,7 +124,7 @@ def test_signals_and_ledger_may_be_tables_of_two_regions(apart: DynamoStore) -> 
     apart.put_forecasts([FORECAST])
     apart.put_observations([observed(NOW)])
     apart.admit("a", b"a", "e1", rerun=False)
-    apart.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+    apart.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
     apart.put_document(DocumentName.RECLAIMS, b"{}")
     assert {"forecasts", "observed", "revision", "documents"} == kinds_of(apart._signals)
     assert {"jobs", "events", "blob", "room", "moved", "expiring"} == kinds_of(apart._table)

@@ -89,7 +89,7 @@ def test_a_refresh_and_a_placement_cost_a_stated_number_of_requests(store: Dynam
     world = {item.sha256: item.canonical() for item in forecasts}
     expected = {"GetItem": 1, "BatchGetItem": 7, "BatchWriteItem": 25, "TransactWriteItems": 1}
     first, second = (
-        Commit("a", seq, (draft(),), world | blob(b"room %d" % seq), claim(1)) for seq in (1, 2)
+        Commit("a", seq, (draft(),), world | blob(b"room %d" % seq), (claim(1),)) for seq in (1, 2)
     )
     assert expected == requests(store, store.commit, first)
     expected = {"GetItem": 1, "BatchGetItem": 1, "BatchWriteItem": 1, "TransactWriteItems": 1}
@@ -109,7 +109,7 @@ def test_a_settlement_pass_costs_what_there_is_to_do(store: DynamoStore) -> None
     for number in range(5):
         job = f"job-{number}"
         store.admit(job, b"m", "e1", rerun=False)
-        store.commit(Commit(job, 1, (draft(EventKind.ATTEMPT), draft()), claim=claim(0.5)))
+        store.commit(Commit(job, 1, (draft(EventKind.ATTEMPT), draft()), claims=(claim(0.5),)))
         done = Commit(job, 3, (draft(EventKind.COMPLETION),), release_room=True)
         store.commit(replace(done, outcome=Outcome.SUCCEEDED))
     assert requests(store, store.unsettled) == {"Query": SHARDS}
@@ -139,13 +139,14 @@ def test_the_settlement_of_a_job_costs_a_stated_number_of_requests(store: Dynamo
     actual_and_counterfactual = Counter(Query=2, GetItem=2)
     each = chain_and_commit + actual_and_counterfactual
     inputs, observations = Counter(BatchGetItem=7), Counter(BatchGetItem=1, BatchWriteItem=1)
-    expected = lists + inputs + each + observations + root
+    regret = Counter(GetItem=1)
+    expected = lists + inputs + each + observations + regret + Counter(BatchWriteItem=1) + root
     assert expected == requests(other_worker, a_pass, other_worker)
 
     for name in ("second", "third"):
         ran(store, make_inputs(name, world))
     own_inputs = Counter(BatchGetItem=1)
-    expected = lists + own_inputs + each + own_inputs + each + root
+    expected = lists + own_inputs + each + own_inputs + each + regret + root
     assert expected == requests(other_worker, a_pass, other_worker)
     assert store.unsettled() == ()
 
@@ -165,7 +166,7 @@ def test_the_longest_claim_can_always_be_moved(store: DynamoStore) -> None:
     moved = replace(longest, hours=range(longest.hours.stop, longest.hours.stop + MOST_DAYS * 24))
     store.admit("a", b"a", "e1", rerun=False)
     row = read_row(store._table, "a")
-    store._table.transact(writes(row, row.committed(Commit("a", 1, (), claim=longest), ())))
+    store._table.transact(writes(row, row.committed(Commit("a", 1, (), claims=(longest,)), ())))
     bodies: list[bytes] = []
 
     def looked_at(request: Any) -> AWSResponse:
@@ -175,7 +176,7 @@ def test_the_longest_claim_can_always_be_moved(store: DynamoStore) -> None:
     with wire(store._table.client) as opened:
         opened.disturb("TransactWriteItems", looked_at)
         with pytest.raises(StoreUnavailable, match="AccessDenied"):
-            store.commit(Commit("a", 1, tuple(draft() for _ in range(14)), claim=moved))
+            store.commit(Commit("a", 1, tuple(draft() for _ in range(14)), claims=(moved,)))
     [body] = bodies
     items = json.loads(body)["TransactItems"]
     updates = [item["Update"] for item in items if "Update" in item]
@@ -193,8 +194,8 @@ def test_what_no_transaction_takes_is_refused_clearly(store: DynamoStore) -> Non
     """A claim of too many days, an event over 400 KB, too many events: nothing is half done."""
     store.admit("a", b"a", "e1", rerun=False)
     too_long = range(HOUR, HOUR + MOST_DAYS * 24 + 24)
-    with pytest.raises(StepTooLarge, match=r"days of room in one claim: 4[12] .* 40 at most"):
-        store.commit(Commit("a", 1, (draft(),), claim=claim(1, hours=too_long)))
+    with pytest.raises(StepTooLarge, match=r"days of room in one step: 4[12] .* 40 at most"):
+        store.commit(Commit("a", 1, (draft(),), claims=(claim(1, hours=too_long),)))
     wide = replace(draft(), data={"reason": "x" * 400_000})
     with pytest.raises(StepTooLarge, match="event a/1"):
         store.commit(Commit("a", 1, (wide,)))
@@ -210,12 +211,16 @@ def test_a_whole_day_is_walled_hour_by_hour(store: DynamoStore) -> None:
     day = range(midnight, midnight + 24)
     for job in ("a", "b", "c"):
         store.admit(job, b"m", "e1", rerun=False)
-    store.commit(Commit("a", 1, (draft(),), claim=claim(6, gpus=1, limit_gpus=2, hours=day)))
-    store.commit(Commit("b", 1, (draft(),), claim=claim(1, gpus=1, limit_gpus=2, hours=day[23:])))
+    store.commit(Commit("a", 1, (draft(),), claims=(claim(6, gpus=1, limit_gpus=2, hours=day),)))
+    store.commit(
+        Commit("b", 1, (draft(),), claims=(claim(1, gpus=1, limit_gpus=2, hours=day[23:]),))
+    )
     last_hour = hour_start(day[23]).isoformat()
     with pytest.raises(RoomTaken, match=re.escape(last_hour)):
-        store.commit(Commit("c", 1, (draft(),), claim=claim(3, gpus=1, limit_gpus=2, hours=day)))
-    store.commit(Commit("c", 1, (draft(),), claim=claim(3, limit_gpus=2, hours=day)))
+        store.commit(
+            Commit("c", 1, (draft(),), claims=(claim(3, gpus=1, limit_gpus=2, hours=day),))
+        )
+    store.commit(Commit("c", 1, (draft(),), claims=(claim(3, limit_gpus=2, hours=day),)))
     expected = dict.fromkeys(day, Reserved(9.0, 1)) | {day[23]: Reserved(10.0, 2)}
     assert spot(expected) == view(store, day)
 
@@ -223,16 +228,18 @@ def test_a_whole_day_is_walled_hour_by_hour(store: DynamoStore) -> None:
 def test_a_claim_that_stays_needs_no_more_room_than_it_holds(store: DynamoStore) -> None:
     """A job may take its own full hours again, unless the limit fell below what is reserved."""
     store.admit("a", b"a", "e1", rerun=False)
-    store.commit(Commit("a", 1, (draft(),), claim=claim(10)))
-    store.commit(Commit("a", 2, (draft(),), claim=claim(10, hours=range(HOUR + 1, HOUR + 3))))
-    store.commit(Commit("a", 3, (draft(),), claim=claim(8, hours=range(HOUR + 1, HOUR + 3))))
+    store.commit(Commit("a", 1, (draft(),), claims=(claim(10),)))
+    store.commit(Commit("a", 2, (draft(),), claims=(claim(10, hours=range(HOUR + 1, HOUR + 3)),)))
+    store.commit(Commit("a", 3, (draft(),), claims=(claim(8, hours=range(HOUR + 1, HOUR + 3)),)))
     expected = spot(dict.fromkeys(range(HOUR + 1, HOUR + 3), Reserved(8.0, 0)))
     assert expected == view(store)
     store.admit("b", b"b", "e1", rerun=False)
-    store.commit(Commit("b", 1, (draft(),), claim=claim(2, hours=range(HOUR + 1, HOUR + 2))))
+    store.commit(Commit("b", 1, (draft(),), claims=(claim(2, hours=range(HOUR + 1, HOUR + 2)),)))
     with pytest.raises(RoomTaken):
         store.commit(
-            Commit("b", 2, (draft(),), claim=claim(2, limit_vcpus=9, hours=range(HOUR, HOUR + 3)))
+            Commit(
+                "b", 2, (draft(),), claims=(claim(2, limit_vcpus=9, hours=range(HOUR, HOUR + 3)),)
+            )
         )
 
 

@@ -64,7 +64,7 @@ def test_a_throttled_request_is_sent_again(
     """The client waits and asks again; the commit comes through whole."""
     on_wire.disturb(operation, throttled)
     sha256 = hashlib.sha256(b"prices").hexdigest()
-    events = store.commit(Commit("a", 1, (draft(),), {sha256: b"prices"}, claim(4)))
+    events = store.commit(Commit("a", 1, (draft(),), {sha256: b"prices"}, (claim(4),)))
     assert events == store.events("a")
     assert other_process(store).blob(sha256) == b"prices"
     assert spot(dict.fromkeys(range(HOUR, HOUR + 2), Reserved(4.0, 0))) == view(store)
@@ -73,7 +73,7 @@ def test_a_throttled_request_is_sent_again(
 def test_a_conflicting_transaction_is_made_again(store: DynamoStore, on_wire: Wire) -> None:
     """Two others held the item meanwhile: the third try reads the row afresh and goes through."""
     on_wire.disturb(TRANSACT, conflict, conflict)
-    events = store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+    events = store.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
     assert events == store.events("a")
     assert (on_wire.sent[TRANSACT], on_wire.sent["GetItem"] + on_wire.sent["Query"]) == (3, 4)
 
@@ -85,7 +85,7 @@ def test_contention_without_an_end_is_told_and_writes_nothing(
     """After a bounded number of tries the step fails as one that may be retried."""
     on_wire.disturb(TRANSACT, conflict, conflict, conflict)
     with pytest.raises(StoreContended, match="a/1"):
-        store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+        store.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
     assert store.events("a") == ()
     assert RoomView() == view(store)
 
@@ -96,12 +96,12 @@ def test_an_item_that_the_service_does_not_take_is_told_at_once(
     """A reason that waiting cannot mend is not waited for, and not taken for a full room."""
     on_wire.disturb(TRANSACT, invalid)
     with pytest.raises(StoreUnavailable, match="TransactionCanceled"):
-        store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+        store.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
     assert on_wire.sent[TRANSACT] == 1
 
 
 def commit(store: DynamoStore) -> object:
-    return store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+    return store.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
 
 
 def admit(store: DynamoStore) -> object:
@@ -216,10 +216,12 @@ def test_a_first_try_that_lands_in_between_is_found(store: DynamoStore, on_wire:
     """An attempt given up for dead that writes after all: its retry gets those events."""
 
     def in_between(_: object) -> None:
-        other_process(store).commit(Commit("a", 1, (draft(EventKind.OVERRIDE),), claim=claim(3)))
+        other_process(store).commit(
+            Commit("a", 1, (draft(EventKind.OVERRIDE),), claims=(claim(3),))
+        )
 
     on_wire.disturb(TRANSACT, in_between)
-    events = store.commit(Commit("a", 1, (draft(EventKind.OVERRIDE),), claim=claim(4)))
+    events = store.commit(Commit("a", 1, (draft(EventKind.OVERRIDE),), claims=(claim(4),)))
     assert events == store.events("a")
     assert Reserved(3.0, 0) in next(iter(view(store).reserved.values())).values()
 
@@ -232,7 +234,7 @@ def test_another_step_that_lands_in_between_is_told(store: DynamoStore, on_wire:
 
     on_wire.disturb(TRANSACT, in_between)
     with pytest.raises(ChainBroken) as told:
-        store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+        store.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
     assert told.value.expected == 2
     assert RoomView() == view(store)
 
@@ -249,18 +251,18 @@ def test_room_that_is_taken_in_between_is_told_with_its_hour(
     on_wire.disturb(TRANSACT, in_between)
     with pytest.raises(RoomTaken, match=hour_start(midnight + 1).isoformat().replace("+", r"\+")):
         store.commit(
-            Commit("a", 1, (draft(),), claim=claim(4, hours=range(midnight - 2, midnight + 5)))
+            Commit("a", 1, (draft(),), claims=(claim(4, hours=range(midnight - 2, midnight + 5)),))
         )
     assert store.events("a") == ()
 
 
 def test_room_that_is_moved_in_between_is_not_given_back(store: DynamoStore, on_wire: Wire) -> None:
     """The reconciler finds an expired claim; its owner lives and takes another meanwhile."""
-    store.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+    store.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
 
     def in_between(_: object) -> None:
         kept = claim(2, expires_at=LATER + timedelta(days=1))
-        other_process(store).commit(Commit("a", 2, (draft(),), claim=kept))
+        other_process(store).commit(Commit("a", 2, (draft(),), claims=(kept,)))
 
     on_wire.disturb(TRANSACT, in_between)
     assert store.release_expired(LATER) == 0

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from activities.errors import StoreVersion
+from activities.stores import sqlite_database
 from activities.stores.sqlite import SqliteStore
 from domain.capacity import CapacityType
 from domain.ports import Commit, DocumentName
-from domain.room import Reserved
+from domain.room import Reserved, RoomView
 from tests.activities.stores.sqlite_user import RACE_LIMIT, blob_of
 from tests.contracts.documents import DocumentsContract
 from tests.contracts.ledger import LedgerContract
-from tests.contracts.room import HOUR, REGION, RoomContract, claim, draft, view
+from tests.contracts.room import HOUR, NOW, REGION, RoomContract, claim, draft, view
 from tests.contracts.signal_store import SignalStoreContract
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +67,7 @@ def test_what_is_committed_is_there_when_the_file_is_opened_again(file: Path) ->
     """A restart finds jobs, chains and room as they were."""
     with SqliteStore(file) as before:
         before.admit("a", b"a", "e1", rerun=False)
-        events = before.commit(Commit("a", 1, (draft(),), claim=claim(4)))
+        events = before.commit(Commit("a", 1, (draft(),), claims=(claim(4),)))
     with SqliteStore(file) as after:
         assert events == after.events("a")
         assert Reserved(4.0, 0) == view(after).reserved[REGION, CapacityType.SPOT][HOUR]
@@ -82,17 +83,27 @@ def test_a_file_of_another_schema_is_refused(file: Path) -> None:
         SqliteStore(file)
 
 
-def test_a_file_of_an_older_schema_is_taken_further(file: Path) -> None:
+def test_a_file_of_an_older_schema_is_taken_further(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What stands in it stays; what this build adds is there."""
-    with SqliteStore(file) as before:
-        before.admit("a", b"a", "e1", rerun=False)
+    with monkeypatch.context() as older:
+        older.setattr(sqlite_database, "_LAYOUTS", sqlite_database._LAYOUTS[:1])
+        older.setattr(sqlite_database, "SCHEMA_VERSION", 1)
+        with SqliteStore(file) as before:
+            before.admit("a", b"a", "e1", rerun=False)
     with sqlite3.connect(file) as raw:
-        raw.execute("DROP TABLE documents")
-        raw.execute("PRAGMA user_version = 1")
+        values = ("a", REGION, "spot", HOUR, HOUR + 1, 4_000_000, 0, 0)
+        raw.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        raw.execute("INSERT INTO room VALUES (?, 'spot', ?, 4000000, 0)", (REGION, HOUR))
+        raw.execute("INSERT INTO room VALUES (?, 'spot', ?, 4000000, 0)", (REGION, HOUR + 1))
     raw.close()
     with SqliteStore(file) as after:
         after.put_document(DocumentName.RECLAIMS, b"learned")
         assert [record.job for record in after.records()] == ["a"]
+        assert Reserved(4.0, 0) == view(after).reserved[REGION, CapacityType.SPOT][HOUR]
+        assert after.release_expired(NOW) == 1
+        assert RoomView() == view(after)
     with SqliteStore(file) as again:
         assert again.document(DocumentName.RECLAIMS) == b"learned"
 
