@@ -161,13 +161,10 @@ class Decisions:
 
 
 def _claims(inputs: DecisionInputs, placement: Placement) -> tuple[RoomClaim, ...]:
-    """Room in the hours of every segment; the last holds it for as long as a slow run needs."""
-    left = inputs.remaining().manifest
+    """Room in the hours of every segment."""
     hours: dict[Place, list[int]] = {}
     for segment in placement.segments:
         duration = timedelta(seconds=segment.duration_s)
-        if segment is placement.segments[-1]:
-            duration += left.p95_runtime - left.runtime
         place = segment.cell.region, segment.cell.capacity_type
         hours.setdefault(place, []).extend(hours_touched(segment.cell.start, duration))
     return tuple(

@@ -53,7 +53,7 @@ def choose_plainly(job: DecisionInputs, prepared: Prepared) -> tuple[str, Capaci
     world, manifest, step_s = prepared.world, job.manifest, prepared.step_s
     needs, policy = manifest.resources, world.policy
     power_kw = it_power_w(world.methodology, needs.vcpus, needs.memory_gib) / 1000
-    runtime_s, worst_s = manifest.runtime.total_seconds(), job.worst_case.total_seconds()
+    runtime_s, planned_s = manifest.runtime.total_seconds(), job.planned_run.total_seconds()
     now_s = (job.now - prepared.origin).total_seconds()
     ready_s = now_s + policy.start_up.total_seconds()
     into_s = job.now.timestamp()
@@ -76,7 +76,7 @@ def choose_plainly(job: DecisionInputs, prepared: Prepared) -> tuple[str, Capaci
                 break
             if full:
                 hour = int((into_s + start_s) // HOUR_S)
-                last = int((into_s + start_s + worst_s - 1e-6) // HOUR_S)
+                last = int((into_s + start_s + planned_s - 1e-6) // HOUR_S)
                 while hour <= last and hour not in full:
                     hour += 1
                 if hour <= last:

@@ -1,7 +1,8 @@
 """Many decisions at once, for backtests and mass submission.
 
-Each job gets the cell that ``decide`` would give it, on the room as it is given: none sees what
-another takes, so that all may choose the last machine. Whoever starts them still claims room.
+Each job gets the cell that ``decide`` would give it in one piece, on the room as it is given: none
+sees what another takes, so that all may choose the last machine. Whoever starts them still claims
+room.
 """
 
 from __future__ import annotations

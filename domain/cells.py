@@ -251,14 +251,14 @@ class Cells:
         return next_full_hours(self.rows, self.jobs[0].room, hour_of(self.now))
 
     def has_room(self, starts_s: Floats) -> Mask:
-        """(rows, jobs, starts): whether there is room all along a worst case."""
+        """(rows, jobs, starts): whether there is room all along the planned run."""
         if self._next_full is None:
             return np.ones((len(self.rows.places), len(self.jobs), len(starts_s)), dtype=np.bool_)
         into_hour_s = (self.now - hour_start(hour_of(self.now))).total_seconds()
-        worst_s = np.array([[job.worst_case.total_seconds()] for job in self.jobs])
+        planned_s = np.array([[job.planned_run.total_seconds()] for job in self.jobs])
         # A run that ends with an hour does not touch the next.
         firsts = ((starts_s + (into_hour_s + EXACT_S)) / HOUR_S).astype(np.int64)
-        lasts = ((starts_s + (into_hour_s - EXACT_S) + worst_s) / HOUR_S).astype(np.int64)
+        lasts = ((starts_s + (into_hour_s - EXACT_S) + planned_s) / HOUR_S).astype(np.int64)
         place = np.minimum(firsts, self._next_full.shape[1] - 1)
         has_room: Mask = self._next_full.take(place, axis=1)[:, None] > lasts
         return has_room

@@ -62,7 +62,7 @@ class SlottedJob:
             rates=self._g_per_s * per_g + self._usd_per_s * per_usd,
             begins=self._begin_g * per_g + self._begin_usd * per_usd,
             open_until_s=self._open_until_s,
-            done_by_s=np.minimum(self._ends_by_s, self._room_until_s - self._p95_on_top_s),
+            done_by_s=np.minimum(self._ends_by_s, self._room_until_s),
             groups=self._groups,
         )
 
@@ -225,7 +225,3 @@ class SlottedJob:
     @property
     def _start_up_s(self) -> float:
         return self.inputs.world.policy.start_up.total_seconds()
-
-    @property
-    def _p95_on_top_s(self) -> float:
-        return (self.inputs.manifest.p95_runtime - self.inputs.manifest.runtime).total_seconds()

@@ -63,9 +63,14 @@ class Curves:
         times = np.full((3, len(forecasts) + 1), -np.inf)
         for row, item in enumerate(forecasts):
             begin_s = (item.start - origin).total_seconds()
-            own = begin_s + item.step_s * np.arange(len(item.values) + 1)
-            total = np.concatenate(([0.0], np.cumsum(np.asarray(item.values) * item.step_s)))
-            cumulative[row] = np.interp(edges, own, total)
+            total = np.cumsum(np.asarray(item.values) * item.step_s)
+            if begin_s == 0.0 and item.step_s == step_s:
+                # The common case: its edges are the grid's.
+                cumulative[row, 1 : len(total) + 1] = total
+                cumulative[row, len(total) + 1 :] = total[-1]
+            else:
+                own = begin_s + item.step_s * np.arange(len(total) + 1)
+                cumulative[row] = np.interp(edges, own, np.concatenate(([0.0], total)))
             times[:, row] = [
                 (instant - origin).total_seconds()
                 for instant in (item.issued_at, item.start, item.end)

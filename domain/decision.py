@@ -97,6 +97,15 @@ class DecisionInputs:
         return self.world.policy.start_up + self.p95_left
 
     @property
+    def planned_run(self) -> timedelta:
+        """Start-up and expected run time of what is left: for how long a run holds room.
+
+        Held for a slow run, room would stand idle behind most runs: the limit is kept on the mean.
+        Only the deadline reckons with the slow one.
+        """
+        return self.world.policy.start_up + self.runtime_left
+
+    @property
     def p95_left(self) -> timedelta:
         """p95 run time, less the work that is done; what resuming costs comes on top."""
         if not self.work_done:

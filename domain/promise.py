@@ -96,7 +96,10 @@ def _reason(
 
 
 def compared(estimate: Estimate, counterfactual: Counterfactual, cells: Cells) -> str:
-    """How a plan compares with the counterfactual, and by what; begins with a comma."""
+    """How a plan compares with the counterfactual, and by what; begins with a comma.
+
+    A plan for what is left of a job is not comparable with a counterfactual of all of it.
+    """
     outlook, policy = cells.outlook, cells.world.policy
     few = f"{policy.steering_signal.value} is fresh in too few regions"
     if outlook is None:
@@ -104,7 +107,8 @@ def compared(estimate: Estimate, counterfactual: Counterfactual, cells: Cells) -
         return f", by cost alone: {few if only_steering else 'no fresh signal'}"
     told, basis = "", SignalBasis.of(outlook.signal)
     planned, baseline = estimate.carbon_g(basis), counterfactual.estimate.carbon_g(basis)
-    if planned is not None and baseline:
+    is_whole = cells.jobs[0].checkpoint_region is None
+    if planned is not None and baseline and is_whole:
         less = 100 * (1 - planned / baseline)
         told += (
             f", {abs(less):.0f} % {'less' if less >= 0 else 'more'} {basis.value} carbon"

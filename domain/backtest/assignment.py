@@ -5,11 +5,11 @@
                 in each place, at no tick more vCPUs held than there are
 
 Prices on the ticks of places make the jobs independent: the sum of each job's cheapest cell, less
-what all room is worth, is a lower bound whatever the prices (Lagrange). They are raised by
-subgradient steps, then by a linear program over few cells: its duals are such prices too, and
-cells that they make cheaper are added until there is none (column generation). Its shares, rounded
-and improved, give a plan; an integer program over the cells that the gap between plan and bound
-leaves gives the best one.
+what all room is worth, is a lower bound whatever the prices (Lagrange). The best prices are the
+duals of a linear program. It is solved over few cells; those that its duals make cheaper are added
+until there is none (column generation), and its shares are rounded to a plan. For many cells,
+prices are raised by subgradient steps instead. The plan is improved job by job; last, an integer
+program over the cells that the gap between plan and bound leaves gives the best one.
 
 A job that finds no room runs as soon as it may, over room, at a penalty beyond all grams.
 """
@@ -29,20 +29,19 @@ from domain.backtest.foresight import Floats, Ints, Mask
 
 REL_GAP = 1e-4
 """Of a plan to its bound, at which it counts as found."""
-MANY_CELLS = 100_000
-"""Of a problem whose prices are first raised without linear programs."""
-MOST_CELLS = 40_000
-"""Of one linear program."""
-ROUNDS = 30
-"""Of adding cells, at most."""
-STEPS, PATIENCE = 60, 3
-"""Of raising the bound without linear programs; and how many may fail before they get smaller."""
+MANY_CELLS = 200_000
+"""Of a problem whose prices are found without linear programs."""
+STEPS = 160
+"""Of raising the bound without linear programs; a quarter of them for a bound alone."""
 
 _linprog: Any = linprog
 """Takes sparse arrays, which its type stubs do not know."""
 
 _OVER_ROOM = 100.0
 """What a run over room costs, in grams of the dirtiest cell chosen without limits."""
+_PACE, _KEPT, _KEPT_SQUARE, _EXACT_SHORT = 2.0, 0.8, 0.95, 1e-9
+"""Of raising prices: a first step, in the mean grams of a vCPU for one tick; what is kept of the
+means of steps and of their squares; and what is no shortage."""
 _ROUNDING = 1e-9
 """Of sums, as a share."""
 _TIGHT = 1e-7
@@ -57,11 +56,21 @@ class Effort:
     """Of its integer program: with more it is left out, and the gap told."""
     time_limit_s: float
     """Of its integer program: what that has found by then is taken."""
-    rel_gap: float
-    """Of its linear program's bound to its value."""
+    rounds: int
+    """Of adding cells to its linear program."""
 
 
-THOROUGH, QUICK = Effort(10_000, 60.0, 1e-5), Effort(400, 3.0, 1e-3)
+THOROUGH, QUICK = Effort(10_000, 60.0, 30), Effort(400, 3.0, 6)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """What is known before an assignment."""
+
+    prices: Floats
+    """(places, ticks), grams for a vCPU at each tick."""
+    cells: Cells | None = None
+    """Of jobs that have one already, and may keep it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +97,7 @@ class Assignment:
 def assign(
     feasible: Feasible,
     room: Floats,
-    prices: Floats | None = None,
+    before: Before | None = None,
     effort: Effort = THOROUGH,
 ) -> Assignment:
     """The best assignment, as near as the limits above allow; its gap tells.
@@ -96,22 +105,19 @@ def assign(
     Args:
         feasible: the jobs and their cells.
         room: (places, ticks): vCPUs that are free, as far as cells reach.
-        prices: of an assignment much like this one, to begin with.
+        before: an assignment much like this one, to begin with.
         effort: that it may take.
     """
     problem = _Problem.of(feasible, room)
     if problem.unlimited is not None:
         return problem.unlimited
-    known = np.zeros_like(room) if prices is None else prices
+    before = before or Before(np.zeros_like(room))
     if feasible.size > MANY_CELLS:
-        found, bound, prices = problem.ascend(known)
+        found, bound, prices = problem.ascend(before, STEPS)
     else:
-        found, bound, prices = problem.filling().fill(known), -np.inf, known
+        found, bound, prices = problem.relax(before, effort.rounds)
     if found.value - bound > REL_GAP * found.value:
-        wished, bound, prices = problem.relax(found, bound, prices, effort.rel_gap)
-        rounded = problem.filling().fill(prices, wished)
-        rounded = problem.filling().adopt(rounded).improve()
-        found = min(found, rounded, key=lambda item: item.value)
+        found = problem.filling().adopt(found).improve()
     slack = found.value - bound
     if slack > REL_GAP * found.value:
         # Whatever is further above its job's least than the gap is in no better plan.
@@ -129,7 +135,7 @@ def lower_bound(feasible: Feasible, room: Floats) -> Assignment:
     problem = _Problem.of(feasible, room)
     if problem.unlimited is not None:
         return problem.unlimited
-    found, bound, prices = problem.ascend(np.zeros_like(room))
+    found, bound, prices = problem.ascend(Before(np.zeros_like(room)), STEPS // 4)
     return Assignment(found.plan, found.over_room, found.value, bound, prices)
 
 
@@ -178,58 +184,52 @@ class _Problem:
         """With all room free."""
         return Filling(self.feasible, self.room, self.over, self.over_g)
 
-    def ascend(self, prices: Floats) -> tuple[Filled, float, Floats]:
+    def ascend(self, before: Before, steps: int) -> tuple[Filled, float, Floats]:
         """A plan, the bound, and its prices: they rise where room is short and fall where it is
-        not (subgradient steps of Polyak's length).
+        not (subgradient steps, scaled as by Kingma and Ba, "Adam", ICLR 2015: what is short in one
+        week tells nothing of another's pace).
         """
-        filled = min(
-            (self.filling().fill(start) for start in (prices, np.zeros_like(prices))),
-            key=lambda item: item.value,
-        )
-        top, highest, pace, since = prices, -np.inf, 1.0, 0
-        for _ in range(STEPS):
-            best = self.feasible.best(prices)
-            found, since = self.bound(best, prices), since + 1
-            if found > highest:
-                highest, top, since = found, prices, 0
-            elif since == PATIENCE:
-                prices, pace, since = top, pace / 2, 0
-                continue
-            short = self.feasible.used(self.feasible.cheapest(best), prices.shape[1]) - self.room
+        feasible, prices, ticks = self.feasible, before.prices, self.room.shape[1]
+        best = feasible.best()
+        held = feasible.used(feasible.cheapest(best), ticks).sum()
+        pace = _PACE * float(best.values.min(axis=1).sum()) / float(held)
+        filled = self.filling().fill(prices, before.cells)
+        top, highest = prices, -np.inf
+        mean, square = np.zeros_like(prices), np.zeros_like(prices)
+        for step in range(1, steps + 1):
+            best = feasible.best(prices)
+            if (found := self.bound(best, prices)) > highest:
+                top, highest = prices, found
+            short = feasible.used(feasible.cheapest(best), ticks) - self.room
             short[(prices == 0) & (short < 0)] = 0
-            size = float((short**2).sum())
-            if not size or filled.value - highest <= REL_GAP * filled.value:
-                break
-            prices = np.maximum(0.0, prices + pace * (filled.value - found) / size * short)
+            mean += (1 - _KEPT) * (short - mean)
+            square += (1 - _KEPT_SQUARE) * (short**2 - square)
+            rise = mean / (1 - _KEPT**step)
+            rise /= np.sqrt(square / (1 - _KEPT_SQUARE**step)) + _EXACT_SHORT
+            prices = np.maximum(0.0, prices + pace / (1 + 8 * step / steps) * rise)
         return min(filled, self.filling().fill(top), key=lambda item: item.value), highest, top
 
-    def relax(
-        self, filled: Filled, bound: float, prices: Floats, rel_gap: float
-    ) -> tuple[Cells, float, Floats]:
-        """The linear program over all cells: those it takes, wholly or in part, the most first;
-        its bound and its prices.
-        """
+    def relax(self, before: Before, rounds: int) -> tuple[Filled, float, Floats]:
+        """A plan, the bound, and its prices, by the linear program over all cells."""
+        feasible, prices, bound = self.feasible, before.prices, -np.inf
+        filled = self.filling().fill(prices, before.cells)
         cells = Cells.joined(
-            [
-                _held(filled),
-                *(_cells_of(self.feasible.best(start)) for start in (None, prices)),
-            ]
+            [_held(filled), *(_cells_of(feasible.best(start)) for start in (None, prices))]
         ).once()
         wished = _held(filled)
-        for _ in range(ROUNDS):
-            if len(cells.jobs) > MOST_CELLS:
-                break
+        for _ in range(rounds):
             value, shares, newest, worth = self._linear_program(cells)
             taken = np.argsort(-shares, kind="stable")[: np.count_nonzero(shares > _TIGHT)]
             wished = cells.some(taken)
-            best = self.feasible.best(newest)
+            best = feasible.best(newest)
             if (found := self.bound(best, newest)) > bound:
                 bound, prices = found, newest
             job, place = (best.values < (worth - _TIGHT * np.abs(worth))[:, None]).nonzero()
-            if value - bound <= rel_gap * value or not len(job):
+            if value - bound <= REL_GAP / 10 * value or not len(job):
                 break
             cells = Cells.joined([cells, Cells(job, place, best.starts_s[job, place])]).once()
-        return wished, bound, prices
+        rounded = self.filling().fill(prices, wished)
+        return min(filled, rounded, key=lambda item: item.value), bound, prices
 
     def _linear_program(self, cells: Cells) -> tuple[float, Floats, Floats, Floats]:
         """Value, share of each cell, prices (places, ticks), and what each job is worth."""

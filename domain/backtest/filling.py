@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from domain.backtest.feasible import Cells, Feasible, Plan
 from domain.backtest.foresight import Floats, Ints, Mask
 
-MOVES_A_JOB = 6
+MOVES_A_JOB, MOST_MOVES = 6, 6_000
 """Of improving a plan."""
 MOVED = 10
 """Jobs that one move takes out and puts back, at most."""
@@ -30,6 +29,10 @@ class Filled:
     """Grams, with the penalties of runs over room."""
 
 
+_Options = tuple[Floats, Floats, Ints, Ints]
+"""Of one job: starts, grams (places, starts), first ticks and ends."""
+
+
 class Filling:
     """Room as jobs take it, one after the other."""
 
@@ -39,15 +42,6 @@ class Filling:
         self._over, self._over_g = over, over_g
         self._places, self._starts_s = over.places.copy(), over.starts_s.copy()
         self._grams, self._over_room = over_g.copy(), np.ones(len(feasible), dtype=np.bool_)
-
-    @cached_property
-    def _cells(self) -> list[tuple[Floats, Floats, Ints, Ints]]:
-        """Of each job: starts, grams (places, starts), first ticks and ends."""
-        found = []
-        for job, runtime_s in enumerate(self._feasible.runtime_s):
-            starts_s, grams = self._feasible.of_job(job)
-            found.append((starts_s, grams, *self._feasible.ticks(starts_s, runtime_s)))
-        return found
 
     def filled(self) -> Filled:
         """As it stands."""
@@ -65,7 +59,7 @@ class Filling:
                 if self._over_room[job] and self._has_room(job, place, start_s):
                     self._put(job, place, start_s, False, grams[row])
         for job in np.flatnonzero(self._over_room).tolist():
-            self._take(job, paid)
+            self._take(job, self._options(job), paid)
         return self.filled()
 
     def improve(self) -> Filled:
@@ -73,7 +67,8 @@ class Filling:
         what is better (ruin and recreate, Schrimpf et al., 2000).
         """
         count, dice = len(self._over_g), np.random.default_rng(_SEED)
-        for _ in range(MOVES_A_JOB * count):
+        options = [self._options(job) for job in range(count)]
+        for _ in range(min(MOVES_A_JOB * count, MOST_MOVES)):
             middle_s = self._starts_s[dice.integers(count)]
             near = np.argsort(np.abs(self._starts_s - middle_s), kind="stable")[: 3 * MOVED]
             moved = dice.permutation(near)[:MOVED]
@@ -81,7 +76,7 @@ class Filling:
             for job in moved:
                 self._leave(int(job))
             for job in moved:
-                self._take(int(job))
+                self._take(int(job), options[job])
             if self._grams[moved].sum() > sum(grams for *_, grams in before):
                 for job in moved:
                     self._leave(int(job))
@@ -102,9 +97,13 @@ class Filling:
             )
         return self
 
-    def _take(self, job: int, paid: Floats | None = None) -> None:
+    def _options(self, job: int) -> _Options:
+        starts_s, grams = self._feasible.of_job(job)
+        return starts_s, grams, *self._feasible.ticks(starts_s, self._feasible.runtime_s[job])
+
+    def _take(self, job: int, options: _Options, paid: Floats | None = None) -> None:
         """The cheapest cell that has room; over room where there is none."""
-        starts_s, grams, firsts, ends = self._cells[job]
+        starts_s, grams, firsts, ends = options
         vcpus, begin, end = self._feasible.vcpus[job], int(firsts[0]), int(ends[-1])
         full = np.zeros((len(self._left), end - begin + 1), dtype=np.intp)
         np.cumsum(self._left[:, begin:end] < vcpus, axis=1, out=full[:, 1:])

@@ -17,7 +17,6 @@ class Stretch:
     place: Place
     start: datetime
     end: datetime
-    """Of the last: when a slow run is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +27,9 @@ class Plan:
     over_room: bool = False
 
     @classmethod
-    def of_chunks(cls, chunks: Sequence[PlannedChunk], slow: timedelta) -> Plan:
-        """Of planned chunks; those that follow at once in one place are one run.
-
-        Args:
-            chunks: in order of time.
-            slow: by how much a slow run may take longer.
+    def of_chunks(cls, chunks: Sequence[PlannedChunk]) -> Plan:
+        """Of planned chunks, in order of time; those that follow at once in one place are one
+        run.
         """
         found: list[Stretch] = []
         for chunk in chunks:
@@ -43,7 +39,6 @@ class Plan:
                 found[-1] = replace(found[-1], end=end)
             else:
                 found.append(Stretch(place, chunk.start, end))
-        found[-1] = replace(found[-1], end=found[-1].end + slow)
         return cls(tuple(found))
 
     @property

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from domain.backtest.assignment import QUICK, assign
+from domain.backtest.assignment import QUICK, Before, assign
 from domain.backtest.case import Case
-from domain.backtest.feasible import Feasible, Plan
+from domain.backtest.feasible import Cells, Feasible, Plan
 from domain.backtest.foresight import Floats, Ints
 from domain.backtest.optimum import Clock, Progress, limits, result_of, runs_of
 from domain.backtest.result import RuleResult
@@ -33,7 +33,8 @@ def rolling_optimum(
     started_s = clock() if clock else 0.0
     feasible = Feasible.of(case, case.jobs)
     truth, submitted_s = feasible.steering, feasible.submitted_s
-    room, prices, gap, over_room = limits(case, feasible.places, feasible.last_tick), None, 0.0, 0
+    room = limits(case, feasible.places, feasible.last_tick)
+    prices, gap, over_room = np.zeros_like(room), 0.0, 0
     plan = Plan(np.zeros(len(feasible), dtype=np.intp), np.full(len(feasible), np.inf))
     waiting = np.zeros(0, dtype=np.intp)
     # Without newcomers the plan stays the best: only steps that bring some are looked at.
@@ -42,8 +43,10 @@ def rolling_optimum(
         from_s = float(truth.edge_s(step))
         started = plan.starts_s[waiting] < from_s
         room -= _used(feasible, plan, waiting[started], room.shape[1])
-        waiting = np.concatenate((waiting[~started], np.flatnonzero(step_of == step)))
-        found = assign(feasible.some(waiting, from_s), room, prices, QUICK)
+        held = waiting[~started]
+        before = Cells(np.arange(len(held)), plan.places[held], plan.starts_s[held])
+        waiting = np.concatenate((held, np.flatnonzero(step_of == step)))
+        found = assign(feasible.some(waiting, from_s), room, Before(prices, before), QUICK)
         plan.places[waiting], plan.starts_s[waiting] = found.plan.places, found.plan.starts_s
         prices, gap = found.prices, max(gap, found.gap)
         over_room += int(np.count_nonzero(found.over_room))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from domain.capacity import CapacityType
 from domain.curves import Mask
 from domain.policy import Policy
-from domain.room import MICRO, Place, Reserved, RoomView, hour_of, micro_vcpus
+from domain.room import MICRO, Place, Reserved, RoomView, SeenRoom, hour_of, micro_vcpus
 
 _Micros = NDArray[np.int64]
 
 _MONTH_H = 31 * 24
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +103,29 @@ class SimulatedRoom:
     def canonical(self) -> bytes:
         """RFC 8785 canonical JSON, as of a ``RoomView``."""
         return self.view(self._first).canonical()
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAhead:
+    """Room for runs that are longer than the decision knows: an hour counts as full where one of
+    those after it is.
+    """
+
+    room: SeenRoom
+    longer: timedelta
+
+    def full(
+        self, places: Sequence[Place], limits: Sequence[Reserved], needs: Reserved, first: int
+    ) -> Mask | None:
+        """As ``SeenRoom`` asks."""
+        full = self.room.full(places, limits, needs, first)
+        if full is None:
+            return None
+        ahead = full.copy()
+        for hours in range(1, math.ceil(self.longer / _HOUR) + 1):
+            ahead[:, : full.shape[1] - hours] |= full[:, hours:]
+        return ahead
+
+    def canonical(self) -> bytes:
+        """As of the room itself."""
+        return self.room.canonical()

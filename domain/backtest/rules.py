@@ -16,6 +16,7 @@ from domain.backtest.case import UNLIMITED_VCPUS, Case, ForecastModel, RuleName
 from domain.backtest.job import BacktestJob
 from domain.backtest.learning import Learning
 from domain.backtest.plan import Plan, Stretch
+from domain.backtest.room import RoomAhead
 from domain.capacity import CapacityType
 from domain.chunk_placement import plan_chunks
 from domain.decision import DecisionInputs, World
@@ -79,6 +80,7 @@ class Rule:
         """Of a job's first decision, which falls on its submission."""
         manifest = job.manifest()
         if self.by_point is not None and self.by_point < manifest.runtime:
+            room = RoomAhead(room, manifest.runtime - self.by_point)
             manifest = manifest.model_copy(update={"runtime": self.by_point})
         excluded: tuple[str, ...] = ()
         if self.narrow is not None:
@@ -95,17 +97,20 @@ class Rule:
             excluded_regions=excluded,
         )
 
-    def plan(self, inputs: DecisionInputs) -> Plan:
+    def plan(self, inputs: DecisionInputs, job: BacktestJob) -> Plan:
         """What ``decide`` would place. Raises ``NoLegalRegion``."""
         if self.cuts and inputs.manifest.interruptible is not None:
             chunks = plan_chunks(inputs)
             if chunks is not None:
-                return Plan.of_chunks(chunks, slow=inputs.p95_left - inputs.runtime_left)
+                return Plan.of_chunks(chunks)
         cells, choice = choose_cell(inputs)
         if self.at_once and Fallback.OVER_ROOM in choice.fallbacks:
             cells, choice = choose_cell(replace(inputs, start_now=False))
         start = cells.instant(choice.start)
-        run = Stretch(cells.rows.keys[choice.row], start, start + inputs.worst_case)
+        held = inputs.planned_run
+        if self.by_point is not None:
+            held = self.policy.start_up + timedelta(seconds=job.runtime_s)
+        run = Stretch(cells.rows.keys[choice.row], start, start + held)
         return Plan((run,), over_room=Fallback.OVER_ROOM in choice.fallbacks)
 
 

@@ -31,7 +31,7 @@ from domain.room import RoomView, SeenRoom
 from domain.timing import next_look
 
 HOUR = timedelta(hours=1)
-PROGRESS_EVERY = 1000
+PROGRESS_EVERY = 50
 """Jobs that end between two reports of progress."""
 
 Clock = Callable[[], float]
@@ -151,7 +151,7 @@ class Simulation:
         """Choose a plan, and take its room in place of what was held."""
         rule = self._rule
         self._release(live)
-        live.newest = plan = rule.plan(live.inputs)
+        live.newest = plan = rule.plan(live.inputs, live.job)
         self._decisions += 1
         if rule.room_counts:
             self._over_room += plan.over_room

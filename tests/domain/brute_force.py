@@ -219,12 +219,13 @@ def affordable(inputs: DecisionInputs, place: Place) -> bool:
 
 
 def room_left(inputs: DecisionInputs, place: Place, start: datetime) -> bool:
-    """One more machine fits in every clock hour that the worst case touches."""
+    """One more machine fits in every clock hour that the planned run touches."""
     offered, needs = inputs.world.policy.regions[place[0]], inputs.manifest.resources
     limit = offered.spot if place[1] is CapacityType.SPOT else offered.on_demand
     held = inputs.room.reserved.get(place, {})
     hour = start.replace(minute=0, second=0, microsecond=0)
-    while hour < start + worst_case(inputs):
+    planned = inputs.world.policy.start_up + inputs.manifest.runtime
+    while hour < start + planned:
         taken = held.get(round(hour.timestamp()) // 3600)
         if taken and (
             taken.vcpus + needs.vcpus > limit.vcpus or taken.gpus + needs.gpus > limit.gpus

@@ -237,3 +237,22 @@ def test_the_first_chunk_planned_before_is_held_unless_enough_is_gained() -> Non
         inputs = interruptible(replace(seen, policy=policy), 2 * HOUR, NOW + 5 * HOUR)
         placement = decide(replace(inputs, incumbent=held)).placement
         assert NOW + first * HOUR == placement.cell.start
+
+
+def test_moving_the_inputs_is_weighed() -> None:
+    """Where each beginning costs more than the cleaner hours save, the job begins once."""
+    for gib, chunks in ((0.1, 2), (100, 1)):
+        seen = world(series("FR", *DAY), series("DE", *[990] * 12), regions=(FRANCE,))
+        data = (InputData(uri="s3://data", region=GERMANY, gib=gib),)
+        inputs = interruptible(seen, 2 * HOUR, NOW + 12 * HOUR, inputs=data)
+        assert chunks == len(decide(inputs).placement.segments)
+
+
+def test_room_is_kept_for_the_expected_run_alone() -> None:
+    """The hour after the work's expected end is full, which only a slow run would need."""
+    room = RoomView({(GERMANY, ON_DEMAND): {hour_of(NOW) + 2: Reserved(100, 0)}})
+    seen = world(series("DE", 300, 100, 100, 200, 300, 300))
+    for slow in (HOUR / 2, 0 * HOUR):
+        inputs = interruptible(seen, HOUR, NOW + 6 * HOUR, p95_runtime=HOUR + slow)
+        placement = decide(replace(inputs, room=room)).placement
+        assert [(GERMANY, 1.0, 1.0)] == hours_of(placement)

@@ -272,7 +272,7 @@ def test_an_hour_that_ends_at_the_start_is_not_touched() -> None:
 def test_a_run_one_microsecond_into_a_full_hour_is_cut() -> None:
     """It holds room in that hour, so it waits until there is some."""
     inputs = job(world(series("DE", 300, 100, 300, 400)), HOUR, NOW + 24 * HOUR)
-    longer = inputs.manifest.model_copy(update={"p95_runtime": HOUR + timedelta(microseconds=1)})
+    longer = inputs.manifest.model_copy(update={"runtime": HOUR + timedelta(microseconds=1)})
     full = {hour_of(NOW + 2 * HOUR): Reserved(100.0, 0)}
     room = RoomView({(GERMANY, CapacityType.ON_DEMAND): full})
     assert decide(replace(inputs, room=room)).placement.cell.start == NOW + HOUR

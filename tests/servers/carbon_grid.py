@@ -14,6 +14,7 @@ from pathlib import Path
 from activities.carbon.trace import SHIPPED_FILES, read_trace
 from domain.forecast import Signal
 from domain.regions import RegionCatalogue, parse_catalogue
+from domain.trace import Trace
 from policies import __file__ as policies_file
 
 HOUR = timedelta(hours=1)

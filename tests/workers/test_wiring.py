@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import TraceUnreadable
-from domain.errors import DomainError, InvalidPolicy
+from domain.errors import DomainError, InvalidPolicy, TraceUnreadable
 from domain.forecast import Signal
 from workers.settings import POLICIES
 from workers.wiring import Parts, load_parts

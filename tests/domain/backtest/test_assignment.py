@@ -158,6 +158,14 @@ def test_rolling_reconsiders_what_has_not_started() -> None:
     assert result.gap is None
 
 
+def test_rolling_plans_nothing_into_the_past() -> None:
+    """Who has to give up an hour goes to a later one, though an earlier would have been cleaner."""
+    grid = {"DE": [300, 300, 50, 300, 10, 200, *[300] * 42]}
+    one = RegionPolicy(on_demand=RoomLimit(vcpus=8))
+    made = case(grid, job(0, 0, 1, 8, vcpus=4.0), job(1, 3, 1, 1, vcpus=8.0), offer=one)
+    assert [delay / 3600 for delay in rolling_optimum(made).delays_s] == [5.0, 1.0]
+
+
 def test_rolling_starts_at_the_submission_where_that_is_best() -> None:
     """Inside a step, though steps are looked at as a whole."""
     made = case({"DE": [100, *[300] * 47]}, job(0, 0.25, 0.5, 9), start_up=0 * HOUR)

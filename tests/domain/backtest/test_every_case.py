@@ -170,7 +170,7 @@ def _decided(made: Case) -> Iterator[tuple[str, str, float]]:
         )
         cell = decide(inputs).placement.cell
         place = cell.region, cell.capacity_type
-        for hour in hours_touched(cell.start, inputs.worst_case):
+        for hour in hours_touched(cell.start, inputs.planned_run):
             held = reserved.setdefault(place, {}).get(hour, Reserved(0, 0)).vcpus
             reserved[place][hour] = Reserved(held + item.vcpus, 0)
         begin = cell.start + made.policy.start_up
