@@ -88,10 +88,15 @@ class Assignment:
     """(places, ticks), grams for a vCPU at each tick: those of the bound."""
 
     @property
+    def lost(self) -> float:
+        """How far the value is above the bound; 0 where the plan is exact."""
+        lost = self.value - self.bound
+        return lost if lost > _ROUNDING * self.value else 0.0
+
+    @property
     def gap(self) -> float:
-        """How far the value is above the bound, as a share of it; 0 where the plan is exact."""
-        gap = (self.value - self.bound) / self.value if self.value else 0.0
-        return gap if gap > _ROUNDING else 0.0
+        """The same as a share of the value."""
+        return self.lost / self.value if self.value else 0.0
 
 
 def assign(
@@ -150,6 +155,8 @@ class _Problem:
 
     feasible: Feasible
     room: Floats
+    free_g: float
+    """With the best cell for everyone."""
     unlimited: Assignment | None
     """Where everyone can have their best cell."""
     over: Plan
@@ -168,7 +175,7 @@ class _Problem:
             unlimited = Assignment(plan, nobody, value, value, np.zeros_like(room))
         over = feasible.cheapest(feasible.at_first())
         penalty_g = _OVER_ROOM * float(least_g.max(initial=0.0))
-        return cls(feasible, room, unlimited, over, feasible.cells_g(over.cells) + penalty_g)
+        return cls(feasible, room, value, unlimited, over, feasible.cells_g(over.cells) + penalty_g)
 
     def least(self, prices: Floats) -> Floats:
         """(jobs,): the cheapest that each can do."""
@@ -194,7 +201,7 @@ class _Problem:
         held = feasible.used(feasible.cheapest(best), ticks).sum()
         pace = _PACE * float(best.values.min(axis=1).sum()) / float(held)
         filled = self.filling().fill(prices, before.cells)
-        top, highest = prices, -np.inf
+        top, highest = prices, self.free_g
         mean, square = np.zeros_like(prices), np.zeros_like(prices)
         for step in range(1, steps + 1):
             best = feasible.best(prices)
@@ -211,7 +218,7 @@ class _Problem:
 
     def relax(self, before: Before, rounds: int) -> tuple[Filled, float, Floats]:
         """A plan, the bound, and its prices, by the linear program over all cells."""
-        feasible, prices, bound = self.feasible, before.prices, -np.inf
+        feasible, prices, bound = self.feasible, before.prices, self.free_g
         filled = self.filling().fill(prices, before.cells)
         cells = Cells.joined(
             [_held(filled), *(_cells_of(feasible.best(start)) for start in (None, prices))]

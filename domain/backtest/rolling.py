@@ -24,7 +24,7 @@ def rolling_optimum(
 ) -> RuleResult:
     """What perfect knowledge of the grid alone would have made of a case.
 
-    Its ``gap`` is the widest of any step's assignment. Jobs that may be interrupted run in one
+    Its ``gap`` is the mean of all steps' assignments, by their value. Jobs that may be interrupted run in one
     piece.
 
     Raises:
@@ -34,7 +34,7 @@ def rolling_optimum(
     feasible = Feasible.of(case, case.jobs)
     truth, submitted_s = feasible.steering, feasible.submitted_s
     room = limits(case, feasible.places, feasible.last_tick)
-    prices, gap, over_room = np.zeros_like(room), 0.0, 0
+    prices, lost_g, value_g, over_room = np.zeros_like(room), 0.0, 0.0, 0
     plan = Plan(np.zeros(len(feasible), dtype=np.intp), np.full(len(feasible), np.inf))
     waiting = np.zeros(0, dtype=np.intp)
     # Without newcomers the plan stays the best: only steps that bring some are looked at.
@@ -48,14 +48,14 @@ def rolling_optimum(
         waiting = np.concatenate((held, np.flatnonzero(step_of == step)))
         found = assign(feasible.some(waiting, from_s), room, Before(prices, before), QUICK)
         plan.places[waiting], plan.starts_s[waiting] = found.plan.places, found.plan.starts_s
-        prices, gap = found.prices, max(gap, found.gap)
+        prices, lost_g, value_g = found.prices, lost_g + found.lost, value_g + found.value
         over_room += int(np.count_nonzero(found.over_room))
         if progress:
             progress(int(waiting[-1]) + 1)
     return replace(
         result_of(case, runs_of(feasible, case.jobs, plan)),
         over_room=over_room,
-        gap=gap or None,
+        gap=lost_g / value_g if lost_g else None,
         seconds=clock() - started_s if clock else 0.0,
     )
 

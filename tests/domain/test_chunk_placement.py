@@ -255,4 +255,4 @@ def test_room_is_kept_for_the_expected_run_alone() -> None:
     for slow in (HOUR / 2, 0 * HOUR):
         inputs = interruptible(seen, HOUR, NOW + 6 * HOUR, p95_runtime=HOUR + slow)
         placement = decide(replace(inputs, room=room)).placement
-        assert [(GERMANY, 1.0, 1.0)] == hours_of(placement)
+        assert hours_of(placement) == [(GERMANY, 1.0, 1.0)]
