@@ -194,6 +194,7 @@ def _claim(inputs: DecisionInputs, placement: Placement, place: Place, hours: ra
 def _plan(job: str, event: LedgerEvent, inputs: DecisionInputs) -> Plan:
     """What the workflow needs of a recorded decision; of the first try's, if this is a retry."""
     placement, policy = placement_of(event.data), inputs.world.policy
+    every = policy.look_again.every
     worst_case = inputs.remaining().worst_case
     lead = policy.safety_margin + worst_case
     wall = inputs.deadline - lead
@@ -206,4 +207,5 @@ def _plan(job: str, event: LedgerEvent, inputs: DecisionInputs) -> Plan:
         lead_s=lead.total_seconds(),
         start_up_s=policy.start_up.total_seconds(),
         look_min_remaining_s=policy.look_again.min_remaining.total_seconds(),
+        look_every_s=every.total_seconds() if every else None,
     )

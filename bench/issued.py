@@ -80,7 +80,7 @@ def scenario(zone: str) -> dict[str, Any]:
         "weights": {"carbon": 1, "cost": 0},
         "start_up": "0s",
         "safety_margin": "0s",
-        "look_again": {"min_remaining": "0s", "min_gain": 0},
+        "look_again": {"every": "5m", "min_gain": 0},
         "forecast": "file:issued.csv",
         "horizon": "3h5m",
         "seed": 1,

@@ -112,6 +112,7 @@ class Plan(Payload):
     """Deadline minus this is the latest safe start: safety margin, start-up and p95 run time."""
     start_up_s: float
     look_min_remaining_s: float
+    look_every_s: float | None = None
 
 
 class Orphan(Payload):

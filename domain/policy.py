@@ -111,6 +111,8 @@ class LookAgain(_Frozen):
 
     min_remaining: Span = timedelta(hours=6)
     """Look when the remaining wait has halved and is still at least this."""
+    every: Annotated[Span, Field(ge=timedelta(minutes=1))] | None = None
+    """At least so often, whatever remains; each look costs some 11 events in Temporal."""
     min_gain: float = Field(default=0.02, ge=0)
     """Score (0..1) by which a new cell must beat the old one, so that plans do not flap."""
 

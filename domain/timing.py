@@ -25,11 +25,16 @@ def wake_time(workflow_id: str, start: datetime, latest: datetime, jitter: timed
     return start + spread(workflow_id, window)
 
 
-def next_look(now: datetime, start: datetime, min_remaining: timedelta) -> datetime | None:
+def next_look(
+    now: datetime, start: datetime, min_remaining: timedelta, every: timedelta | None = None
+) -> datetime | None:
     """When the remaining wait has halved, if it is then still ``min_remaining`` or more.
 
     With 6 h, a wait of 24 h has looks at 12 h and 6 h before the start, one of 8 h has none; the
-    look before starting comes on top.
+    look before starting comes on top. With ``every``, no longer time passes between two looks.
     """
     half = (start - now) / 2
-    return start - half if half >= min_remaining * _NEARLY else None
+    look = start - half if half >= min_remaining * _NEARLY else None
+    if every is not None and now + every < start:
+        return min(now + every, look or start)
+    return look

@@ -182,7 +182,8 @@ class CarbonAwareJob(JobAttempts):
         if start <= now:
             return False
         self._enter(Phase.DEFERRED)
-        look = next_look(now, start, timedelta(seconds=plan.look_min_remaining_s))
+        every = None if plan.look_every_s is None else timedelta(seconds=plan.look_every_s)
+        look = next_look(now, start, timedelta(seconds=plan.look_min_remaining_s), every)
         until = look or plan.wake_at
         if await sleep_until(
             lambda: bool(self._cancel or self._replan or self._state.overrides),

@@ -29,16 +29,16 @@ from domain.backtest.foresight import Floats, Ints, Mask
 
 REL_GAP = 1e-4
 """Of a plan to its bound, at which it counts as found."""
-MANY_CELLS = 200_000
-"""Of a problem whose prices are found without linear programs."""
-STEPS = 160
-"""Of raising the bound without linear programs; a quarter of them for a bound alone."""
+ROUNDS = 30
+"""Of adding cells to a linear program, at most."""
+BOUND_STEPS = 40
+"""Of finding prices for a bound alone."""
 
 _linprog: Any = linprog
 """Takes sparse arrays, which its type stubs do not know."""
 
 _OVER_ROOM = 100.0
-"""What a run over room costs, in grams of the dirtiest cell chosen without limits."""
+"""What a run over room costs, in the most grams of a job that runs at once or where it likes."""
 _PACE, _KEPT, _KEPT_SQUARE, _EXACT_SHORT = 2.0, 0.8, 0.95, 1e-9
 """Of raising prices: a first step, in the mean grams of a vCPU for one tick; what is kept of the
 means of steps and of their squares; and what is no shortage."""
@@ -56,11 +56,13 @@ class Effort:
     """Of its integer program: with more it is left out, and the gap told."""
     time_limit_s: float
     """Of its integer program: what that has found by then is taken."""
-    rounds: int
-    """Of adding cells to its linear program."""
+    most: int
+    """Cells of a problem whose prices are found by linear programs; with more, without them."""
+    steps: int
+    """Of finding them without."""
 
 
-THOROUGH, QUICK = Effort(10_000, 60.0, 30), Effort(400, 3.0, 6)
+THOROUGH, QUICK = Effort(10_000, 60.0, 200_000, 160), Effort(400, 3.0, 20_000, 30)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,10 +119,10 @@ def assign(
     if problem.unlimited is not None:
         return problem.unlimited
     before = before or Before(np.zeros_like(room))
-    if feasible.size > MANY_CELLS:
-        found, bound, prices = problem.ascend(before, STEPS)
+    if feasible.size > effort.most:
+        found, bound, prices = problem.ascend(before, effort.steps)
     else:
-        found, bound, prices = problem.relax(before, effort.rounds)
+        found, bound, prices = problem.relax(before)
     if found.value - bound > REL_GAP * found.value:
         found = problem.filling().adopt(found).improve()
     slack = found.value - bound
@@ -140,7 +142,7 @@ def lower_bound(feasible: Feasible, room: Floats) -> Assignment:
     problem = _Problem.of(feasible, room)
     if problem.unlimited is not None:
         return problem.unlimited
-    found, bound, prices = problem.ascend(Before(np.zeros_like(room)), STEPS // 4)
+    found, bound, prices = problem.ascend(Before(np.zeros_like(room)), BOUND_STEPS)
     return Assignment(found.plan, found.over_room, found.value, bound, prices)
 
 
@@ -174,8 +176,9 @@ class _Problem:
         if fits(feasible.used(plan, room.shape[1]), room):
             unlimited = Assignment(plan, nobody, value, value, np.zeros_like(room))
         over = feasible.cheapest(feasible.at_first())
-        penalty_g = _OVER_ROOM * float(least_g.max(initial=0.0))
-        return cls(feasible, room, value, unlimited, over, feasible.cells_g(over.cells) + penalty_g)
+        over_g = feasible.cells_g(over.cells)
+        penalty_g = _OVER_ROOM * float(np.maximum(least_g, over_g).max(initial=1.0))
+        return cls(feasible, room, value, unlimited, over, over_g + penalty_g)
 
     def least(self, prices: Floats) -> Floats:
         """(jobs,): the cheapest that each can do."""
@@ -216,7 +219,7 @@ class _Problem:
             prices = np.maximum(0.0, prices + pace / (1 + 8 * step / steps) * rise)
         return min(filled, self.filling().fill(top), key=lambda item: item.value), highest, top
 
-    def relax(self, before: Before, rounds: int) -> tuple[Filled, float, Floats]:
+    def relax(self, before: Before) -> tuple[Filled, float, Floats]:
         """A plan, the bound, and its prices, by the linear program over all cells."""
         feasible, prices, bound = self.feasible, before.prices, self.free_g
         filled = self.filling().fill(prices, before.cells)
@@ -224,7 +227,7 @@ class _Problem:
             [_held(filled), *(_cells_of(feasible.best(start)) for start in (None, prices))]
         ).once()
         wished = _held(filled)
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             value, shares, newest, worth = self._linear_program(cells)
             taken = np.argsort(-shares, kind="stable")[: np.count_nonzero(shares > _TIGHT)]
             wished = cells.some(taken)

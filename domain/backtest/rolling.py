@@ -24,8 +24,8 @@ def rolling_optimum(
 ) -> RuleResult:
     """What perfect knowledge of the grid alone would have made of a case.
 
-    Its ``gap`` is the mean of all steps' assignments, by their value. Jobs that may be interrupted run in one
-    piece.
+    Its ``gap`` is the mean of all steps' assignments, by their value. Jobs that may be interrupted
+    run in one piece.
 
     Raises:
         NoLegalRegion: residency and ability leave a job no region.

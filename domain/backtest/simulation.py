@@ -162,7 +162,8 @@ class Simulation:
         if start <= now:
             self._start(live, now)
         elif rule.looks:
-            look = next_look(now, start, rule.policy.look_again.min_remaining)
+            again = rule.policy.look_again
+            look = next_look(now, start, again.min_remaining, again.every)
             self._at(look or start, self._look, live)
         else:
             self._at(start, self._start, live)

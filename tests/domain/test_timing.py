@@ -13,10 +13,12 @@ HOUR = timedelta(hours=1)
 SIX = 6 * HOUR
 
 
-def looks(wait: timedelta, min_remaining: timedelta = SIX) -> list[timedelta]:
+def looks(
+    wait: timedelta, min_remaining: timedelta = SIX, every: timedelta | None = None
+) -> list[timedelta]:
     """How long before the start each look is taken, the one before starting included."""
     start, now, taken = NOW + wait, NOW, []
-    while (look := next_look(now, start, min_remaining)) is not None:
+    while (look := next_look(now, start, min_remaining, every)) is not None:
         taken.append(start - look)
         now = look
     return [*taken, timedelta(0)]
@@ -32,6 +34,15 @@ def test_eight_hours_cost_one_look() -> None:
     assert looks(8 * HOUR) == [timedelta(0)]
     assert looks(timedelta(0)) == [timedelta(0)]
     assert looks(-HOUR) == [timedelta(0)]
+
+
+def test_looks_may_be_asked_for_more_often() -> None:
+    """No longer than ``every`` passes, and halving still counts."""
+    assert looks(5 * HOUR, every=2 * HOUR) == [3 * HOUR, HOUR, timedelta(0)]
+    assert looks(HOUR, every=HOUR) == [timedelta(0)]
+    told = looks(16 * HOUR, every=7 * HOUR)
+    assert told == [9 * HOUR, 2 * HOUR, timedelta(0)]
+    assert looks(12 * HOUR, every=7 * HOUR)[0] == SIX
 
 
 def test_a_look_that_comes_some_moments_late_costs_none_after_it() -> None:

@@ -167,6 +167,13 @@ def test_jobs_that_find_no_room_run_over_it_and_are_counted() -> None:
     assert result.deadlines_missed == 0
 
 
+def test_a_grid_without_carbon_is_shared_too() -> None:
+    """Nothing can be saved, and nothing divides by it."""
+    one = RegionPolicy(on_demand=RoomLimit(vcpus=4))
+    result = optimum(case({"DE": [0] * 48}, *(job(at, 0, 2, 9) for at in range(4)), offer=one))
+    assert (result.over_room, result.carbon_g[Signal.AVERAGE]) == (0, 0.0)
+
+
 @given(
     cases(most=8, vcpus=(4.0, 8.0), offer=TIGHT, spot_price=CALM),
     st.sampled_from([RuleName.LOWTIDE, RuleName.LOWTIDE_ONCE, RuleName.STATIC_GREENEST]),
