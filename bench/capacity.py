@@ -30,7 +30,7 @@ def demand(case: Case) -> float:
 
 def main() -> None:
     """Print and keep the rows."""
-    record("capacity", list(rows()))
+    record("capacity", rows())
 
 
 def rows() -> Iterator[Row]:

@@ -17,7 +17,7 @@ REGIONS = ("aws:eu-central-1", "aws:eu-west-3", "aws:eu-south-2", "gcp:europe-no
 
 def main() -> None:
     """Print and keep the rows."""
-    record("dial", list(rows()))
+    record("dial", rows())
 
 
 def rows() -> Iterator[Row]:

@@ -82,7 +82,7 @@ def enumerated(case: Case, zone: str, *, chunked: bool) -> float:
 
 def main() -> None:
     """One row a data set, zone and kind of job: the largest difference over runtimes and slacks."""
-    record("exact", list(rows()))
+    record("exact", rows())
 
 
 def rows() -> Iterator[Row]:

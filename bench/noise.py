@@ -16,7 +16,7 @@ SCENARIOS = ("germany-time-shift", "europe-under-capacity")
 
 def main() -> None:
     """Print and keep the rows."""
-    record("noise", list(rows()))
+    record("noise", rows())
 
 
 def rows() -> Iterator[Row]:

@@ -25,7 +25,7 @@ HISTORY = DAYS_OF_PATTERN * 24
 
 def main() -> None:
     """Print and keep the rows."""
-    record("persistence", list(rows()))
+    record("persistence", rows())
 
 
 def rows() -> Iterator[Row]:

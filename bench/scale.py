@@ -22,7 +22,7 @@ MOST_GROWTH = 1.5
 
 def main() -> None:
     """Print and keep the rows."""
-    record("scale", list(rows()))
+    record("scale", rows())
 
 
 def measure(jobs: int, rule: RuleName) -> None:

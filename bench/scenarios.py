@@ -69,7 +69,7 @@ def of_optimum(result: BacktestResult) -> str:
 
 def main() -> None:
     """A row for each scenario and rule."""
-    record("scenarios", list(rows()))
+    record("scenarios", rows())
 
 
 def rows() -> Iterator[Row]:
