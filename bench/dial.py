@@ -42,6 +42,13 @@ def rows() -> Iterator[Row]:
             f"carbon {found.carbon_g[signal] / base.carbon_g[signal] - 1:+.1%}, cost"
             f" {found.cost_usd / base.cost_usd - 1:+.1%}",
         )
+    static = simulate(case, RuleName.STATIC_GREENEST)
+    yield Row(
+        "static-greenest, which has no dial",
+        "–",
+        f"carbon {static.carbon_g[signal] / base.carbon_g[signal] - 1:+.1%}, cost"
+        f" {static.cost_usd / base.cost_usd - 1:+.1%}",
+    )
     pairs = list(pairwise(stops))
     wrong = sum(
         after[0] < before[0] * (1 - _SAME) or after[1] > before[1] * (1 + _SAME)
