@@ -121,9 +121,9 @@ class RoomAhead:
         full = self.room.full(places, limits, needs, first)
         if full is None:
             return None
-        ahead = full.copy()
-        for hours in range(1, math.ceil(self.longer / _HOUR) + 1):
-            ahead[:, : full.shape[1] - hours] |= full[:, hours:]
+        ahead, width = full.copy(), full.shape[1]
+        for hours in range(1, min(math.ceil(self.longer / _HOUR) + 1, width)):
+            ahead[:, : width - hours] |= full[:, hours:]
         return ahead
 
     def canonical(self) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +33,11 @@ async def lines(table: JobsTable, width: int) -> list[str]:
     with console.capture() as captured:
         console.print(await table.render())
     return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def timeless(line: str) -> str:
+    """Without what the clock changes from one look to the next."""
+    return re.sub(r"\d+ s$|^[0-9:]{8}Z", "", line)
 
 
 async def test_eighty_columns_show_every_fact_of_every_job(site: Site, parts: Parts) -> None:
@@ -67,4 +73,4 @@ async def test_eighty_columns_show_every_fact_of_every_job(site: Site, parts: Pa
     assert row.endswith(" s")
     [done] = [line for line in shown if line.startswith("urgent-09")]
     assert "    → 400 " in done
-    assert await lines(table, 120) == shown
+    assert [timeless(line) for line in await lines(table, 120)] == list(map(timeless, shown))

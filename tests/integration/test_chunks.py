@@ -114,6 +114,7 @@ def assert_whole(stack: Stack, manifest: JobManifest) -> Sequence[LedgerEvent]:
     return chain
 
 
+@pytest.mark.slow
 async def test_a_job_is_cut_resumed_taken_back_and_accounted(tmp_path: Path) -> None:
     """Each chunk in clean hours; what a checkpoint held is done once, and counted once."""
     async with Stack(tmp_path, **settings(tmp_path)) as stack:

@@ -79,7 +79,7 @@ class TestTimeouts:
     async def test_a_zone_that_is_never_answered(self, server: CarbonServer, kind: Kind) -> None:
         """No headers, or a body without an end: one deadline holds for the whole of a try."""
         server.faults.add(kind, place="FR")
-        impatient = Timings(try_s=1.0, retries=0)
+        impatient = Timings(try_s=3.0, retries=0)
         async with open_client(impatient, tls=TLS) as client:
             answer = await electricity_maps(server, client, pace=NO_PAST).fetch(ZONES, NOW)
         assert "no answer (ReadTimeout)" in reasons(answer)["FR"]

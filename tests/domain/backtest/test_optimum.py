@@ -59,7 +59,7 @@ def cases(draw: st.DrawFn, most: int, vcpus: tuple[float, ...] = (4.0,), **world
 
 
 @given(cases(most=4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_without_limits_it_is_what_loops_over_every_cell_find(made: Case) -> None:
     """Carbon of both signals, by walls of both capacity types, and nothing is called a bound."""
     result, signal = optimum(made), made.policy.steering_signal

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.backtest.room import SimulatedRoom
+from domain.backtest.room import RoomAhead, SimulatedRoom
 from domain.capacity import CapacityType
 from domain.room import Reserved, RoomView, hour_of, hours_touched
 from tests.domain.backtest.small import START
@@ -89,3 +89,20 @@ def test_a_place_counts_where_it_is_asked_for() -> None:
     for places in (PLACES[3:], PLACES[::-1], PLACES[2:4]):
         full = room.full(places, [Reserved(100.0, 0)] * len(places), Reserved(11.0, 0), FIRST)
         assert [[places.index(PLACES[3]), hour] for hour in (2, 3)] == np.argwhere(full).tolist()
+
+
+def test_room_for_longer_runs_is_full_hours_before_it_is_full() -> None:
+    """An hour counts as full where one of the next two is; beyond what is told, hours are free."""
+    room = SimulatedRoom(POLICY, START)
+    room.claim(PLACES[0], range(FIRST + 3, FIRST + 4), 90.0)
+    asked = PLACES, LIMITS, Reserved(20.0, 0), FIRST
+    ahead = RoomAhead(room, 1.5 * HOUR)
+    assert np.flatnonzero(ahead.full(*asked)[0]).tolist() == [1, 2, 3]
+    assert ahead.canonical() == room.canonical()
+    much = RoomAhead(room, 90 * HOUR).full(*asked)
+    assert np.flatnonzero(much[0]).tolist() == [0, 1, 2, 3]
+
+
+def test_room_for_longer_runs_is_free_where_all_is() -> None:
+    ahead = RoomAhead(SimulatedRoom(POLICY, START), HOUR)
+    assert ahead.full(PLACES, LIMITS, Reserved(4.0, 0), FIRST) is None
