@@ -203,7 +203,7 @@ async def test_where_too_many_zones_are_lost_the_whole_decision_moves(tmp_path: 
 def site(tmp_path: Path) -> Site:
     """A site whose marginal signal steers, and where a forecast may be older than a refresh."""
     site = Site.lay_out(tmp_path)
-    told = POLICY.replace("forecast_max_age: 10s", "forecast_max_age: 10m")
+    told = POLICY.replace("forecast_max_age: 10s", "forecast_max_age: 30m")
     (tmp_path / "policy.yaml").write_text(told.replace("signal: average", "signal: marginal"))
     return site
 
