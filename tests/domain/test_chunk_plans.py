@@ -132,7 +132,7 @@ def chunked(inputs: DecisionInputs) -> Placement | None:
         return None
 
 
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(inputs=interruptible_decisions())
 def test_plans_stay_within_every_wall(inputs: DecisionInputs) -> None:
     """Legal, foreseen, in time, with room and within the ceiling; in order, and all the work."""
@@ -175,7 +175,7 @@ def test_plans_stay_within_every_wall(inputs: DecisionInputs) -> None:
             assert {inputs.checkpoint_region} == regions
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(inputs=interruptible_decisions())
 def test_the_same_inputs_give_the_same_plan(inputs: DecisionInputs) -> None:
     """Another world object of the same content leads to the same placement, as do plain chunks."""
@@ -191,7 +191,7 @@ def test_the_same_inputs_give_the_same_plan(inputs: DecisionInputs) -> None:
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(inputs=interruptible_decisions())
 def test_a_plan_emits_no_more_than_any_run_in_one_piece(
     inputs: DecisionInputs,

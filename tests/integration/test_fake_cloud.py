@@ -18,6 +18,7 @@ ENDS_WITHIN_S = 400.0
 Moment = Callable[[CloudStack], Awaitable[bool]]
 
 
+@pytest.mark.slow
 async def test_sixty_jobs_outlive_all_trouble(tmp_path: Path) -> None:
     """Reclaims, throttling, lost answers, a region out of reach, and a worker killed between steps:
     each job commits one result, in time, and is charged for all its runs.
