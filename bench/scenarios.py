@@ -31,14 +31,7 @@ def compare(case: Case, rules: tuple[RuleName, ...] = RULES) -> BacktestResult:
     found: dict[RuleName, RuleResult] = {RuleName.OPTIMUM: optimum(case, time.perf_counter)}
     for rule in (RuleName.RUN_AT_ONCE, *rules):
         found[rule] = simulate(case, rule, time.perf_counter)
-    return BacktestResult(
-        case=case.name,
-        jobs=len(case.jobs),
-        steering=case.policy.steering_signal,
-        forecast=case.forecasts.name,
-        published_means=case.published_means,
-        rules=found,
-    )
+    return BacktestResult.of(case, found)
 
 
 def saved(result: BacktestResult, rule: RuleName, signal: Signal) -> float:

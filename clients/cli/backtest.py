@@ -158,14 +158,7 @@ def _require_writable(path: Path) -> None:
 def run(case: Case, follow: Follow) -> BacktestResult:
     """Run every policy of the case."""
     rules = {rule: _run_one(case, rule, follow(rule.value, len(case.jobs))) for rule in case.rules}
-    return BacktestResult(
-        case=case.name,
-        jobs=len(case.jobs),
-        steering=case.policy.steering_signal,
-        forecast=case.forecasts.name,
-        published_means=case.published_means,
-        rules=rules,
-    )
+    return BacktestResult.of(case, rules)
 
 
 def _run_one(case: Case, rule: RuleName, done: Callable[[int], None]) -> RuleResult:

@@ -9,7 +9,7 @@ is between the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,14 +20,10 @@ from domain.backtest.case import Case, RuleName
 from domain.backtest.feasible import Feasible, Plan
 from domain.backtest.foresight import Floats
 from domain.backtest.job import BacktestJob
-from domain.backtest.result import RuleResult
+from domain.backtest.result import Clock, RuleResult, Told
 from domain.backtest.slots import Cut, cut, room_of
 from domain.backtest.truth import RunLog, usage
 from domain.room import Place
-
-Clock = Callable[[], float]
-Progress = Callable[[int], None]
-"""Told how many jobs have been placed."""
 
 MOST_CELLS = 3_000_000
 """Of an assignment; a larger case gets a bound."""
@@ -45,7 +41,7 @@ class Run:
     end: datetime
 
 
-def optimum(case: Case, clock: Clock | None = None, progress: Progress | None = None) -> RuleResult:
+def optimum(case: Case, clock: Clock | None = None, progress: Told | None = None) -> RuleResult:
     """What perfect knowledge would have made of a case.
 
     A job that may be interrupted is placed by itself, without limits: where its chunks would not

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.backtest.case import RuleName
+from domain.backtest.case import Case, RuleName
 from domain.forecast import Signal
+
+Clock = Callable[[], float]
+"""Seconds; whoever wants a result timed gives one."""
+Told = Callable[[int], None]
+"""Told now and then how many jobs are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,18 @@ class BacktestResult:
     forecast: str
     published_means: frozenset[Signal]
     rules: Mapping[RuleName, RuleResult]
+
+    @classmethod
+    def of(cls, case: Case, rules: Mapping[RuleName, RuleResult]) -> BacktestResult:
+        """What was found on a case."""
+        return cls(
+            case=case.name,
+            jobs=len(case.jobs),
+            steering=case.policy.steering_signal,
+            forecast=case.forecasts.name,
+            published_means=case.published_means,
+            rules=rules,
+        )
 
     def share_of_optimum(self, rule: RuleName) -> float | None:
         """The part of the optimum's saving on the steering signal that a rule reached.

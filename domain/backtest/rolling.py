@@ -15,12 +15,12 @@ from domain.backtest.assignment import QUICK, Before, assign
 from domain.backtest.case import Case
 from domain.backtest.feasible import Cells, Feasible, Plan
 from domain.backtest.foresight import Floats, Ints
-from domain.backtest.optimum import Clock, Progress, limits, result_of, runs_of
-from domain.backtest.result import RuleResult
+from domain.backtest.optimum import limits, result_of, runs_of
+from domain.backtest.result import Clock, RuleResult, Told
 
 
 def rolling_optimum(
-    case: Case, clock: Clock | None = None, progress: Progress | None = None
+    case: Case, clock: Clock | None = None, progress: Told | None = None
 ) -> RuleResult:
     """What perfect knowledge of the grid alone would have made of a case.
 

@@ -20,7 +20,7 @@ from domain.backtest.case import Case, RuleName
 from domain.backtest.job import BacktestJob
 from domain.backtest.luck import Luck
 from domain.backtest.plan import Plan
-from domain.backtest.result import RuleResult
+from domain.backtest.result import Clock, RuleResult, Told
 from domain.backtest.room import Claim, SimulatedRoom
 from domain.backtest.rules import Rule, rule_of
 from domain.backtest.truth import RunLog, usage
@@ -33,11 +33,6 @@ from domain.timing import next_look
 HOUR = timedelta(hours=1)
 PROGRESS_EVERY = 50
 """Jobs that end between two reports of progress."""
-
-Clock = Callable[[], float]
-"""Seconds."""
-Told = Callable[[int], None]
-"""Told how many jobs have ended."""
 
 
 def simulate(
